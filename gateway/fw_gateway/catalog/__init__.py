@@ -1,0 +1,1 @@
+"""What is known of providers and models before anyone calls them: rows, prices, capabilities, deprecation dates."""

@@ -1,0 +1,61 @@
+"""The only reader of time, randomness and fresh ids."""
+
+import os
+import random
+import time
+from datetime import UTC, datetime
+
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_dice = random.Random()  # noqa: S311 - ids and jitter, no secrets
+_bits = _dice.getrandbits
+
+
+def monotonic() -> float:
+    """Seconds that only ever grow; for durations and deadlines."""
+    return time.monotonic()
+
+
+def wall_ns() -> int:
+    """Nanoseconds since the epoch; for timestamps only, never for durations."""
+    return time.time_ns()
+
+
+def today() -> str:
+    """The date in UTC, as ISO text."""
+    return datetime.now(UTC).date().isoformat()
+
+
+def hour() -> int:
+    """The hour of the day in UTC."""
+    return datetime.now(UTC).hour
+
+
+def span_id() -> str:
+    """A fresh span id: 16 hex digits, not all zero."""
+    return f"{_bits(64) or 1:016x}"
+
+
+def trace_id() -> str:
+    """A fresh trace id: 32 hex digits, not all zero."""
+    return f"{_bits(128) or 1:032x}"
+
+
+def ulid() -> str:
+    """A fresh id that sorts by time: 48 bits of milliseconds, 80 random bits, Crockford base 32, 26 characters."""
+    value = (time.time_ns() // 1_000_000) << 80 | _bits(80)
+    return "".join([_CROCKFORD[value >> shift & 31] for shift in range(125, -1, -5)])
+
+
+def secret() -> str:
+    """A fresh random key for a private listener, 43 characters, from the operating system."""
+    return os.urandom(32).hex()
+
+
+def uniform() -> float:
+    """A draw from [0, 1), for jitter and exploration."""
+    return _dice.random()
+
+
+def reseed() -> None:
+    """Give a forked process dice of its own."""
+    _dice.seed()

@@ -1,0 +1,96 @@
+"""From text and environment to one frozen Config; unknown keys are errors. The only reader of the environment in the gateway."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fw_gateway.catalog.rows import ProviderRow
+from fw_policies.model import Target
+from fw_policies.spec import Policy
+
+
+class Secret:
+    """A text that never prints itself."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        """Keep `text` away from repr, str, format and logs."""
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text, for the one place that needs it."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    __str__ = __repr__
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a target is reached, and with what key."""
+
+    target: Target
+    row: ProviderRow
+    url: str
+    """Base url, no trailing slash; empty for the embedded model (filled when its process is up) and for bridged providers."""
+    key: Secret | None = None
+    ttft_limit: float = 10.0
+    """Seconds to the first event."""
+    stall_limit: float = 60.0
+    """Seconds between events."""
+    embedded: str = ""
+    """Name of a local model (`smollm2`) whose llama.cpp process this gateway owns; empty: somebody else runs it."""
+    traceparent: bool = False
+    """Whether trace context is sent upstream (default: self-hosted only)."""
+    forward_name: bool = False
+    """The config's model name is a pattern: the caller's own name goes upstream."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """How the process itself behaves."""
+
+    host: str = "127.0.0.1"
+    port: int = 8400
+    api_key: Secret | None = None
+    max_body: int = 32 * 1024 * 1024
+    max_timeout: float = 600.0
+    """Seconds that any one request may take, whatever it asks for."""
+    drain: float = 30.0
+    """Seconds that requests in flight get after SIGTERM."""
+    max_in_flight: int = 1000
+    stand_in: str | None = None
+    """Model that serves, marked `degraded`, when a policy's baseline cannot run at all."""
+    state_dir: str = ".fw"
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetryConfig:
+    """Where telemetry goes. The OTEL_* variables are read by the OpenTelemetry SDK itself."""
+
+    traces_file: str | None = None
+    service_name: str = "fw-gateway"
+    environment: str = ""
+    capture_content: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything the operator decided, checked."""
+
+    server: ServerConfig
+    endpoints: tuple[Endpoint, ...]
+    """All deployments, in the config's order, with or without a credential."""
+    policies: Mapping[str, Policy]
+    agents: Mapping[str, str]
+    """Agent name -> policy name."""
+    telemetry: TelemetryConfig
+    digest: str
+    """Short hash of the whole config, for `fw.config.hash`."""
+    prices: str = ""
+    """Version of the price table."""
+    warnings: tuple[str, ...] = ()
+    blocked: Mapping[str, str] = field(default_factory=dict)
+    """Deployment id -> `no_credential`, for those whose key is not in the environment."""

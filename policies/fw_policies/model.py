@@ -1,0 +1,238 @@
+"""The words every other module speaks: frozen values, no behaviour beyond arithmetic on themselves."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+NANO_USD = 1_000_000_000
+"""Nano-USD in one US dollar. All money is an integer number of these."""
+
+Objective = Literal["cost", "latency", "ttft", "quality"]
+Strategy = Literal["single", "fall_back"]
+Reason = Literal[
+    "best_score",  # proven to meet every requirement, and best by the objective
+    "only_eligible",
+    "pinned",  # the caller named a configured model
+    "baseline",  # nothing else is proven: today's model serves
+    "default",
+    "degraded",  # the baseline itself cannot run; the stand-in of the config serves
+    "infeasible",  # nothing may serve; `otherwise: refuse`
+]
+Exclusion = Literal[
+    "",
+    "unhealthy",
+    "cooldown",
+    "rate_limited",
+    "over_budget",
+    "capability",
+    "context_length",
+    "region",
+    "policy",
+    "deadline",
+    "no_credential",
+    "quality",
+    "ttft",
+    "latency",
+    "cost",
+    "unknown",
+    "deprecated",
+]
+"""Why a candidate may not serve; "" means that it may. `unknown`: not proven, which satisfies nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPrice:
+    """Price by tokens, in nano-USD per million tokens. `cached_input` None: charged as `input`."""
+
+    input: int
+    output: int
+    cached_input: int | None = None
+    cache_write: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MachinePrice:
+    """Price of a self-hosted deployment, in nano-USD per hour of the machine."""
+
+    hour: int
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One way to run one model: what an answer's quality depends on (`model`) and where it runs (`deployment`)."""
+
+    model: str
+    """The name in the config: what policies, evidence and people call it."""
+    deployment: str
+    """Unique id, `model@place`, e.g. `qwen3-coder-30b@gpu-1`."""
+    provider: str
+    """Row of the provider registry, e.g. `vllm`, `openai`."""
+    upstream_model: str
+    """The exact string sent upstream as `model`."""
+    price: TokenPrice | MachinePrice | None = None
+    """None: the price is unknown, and so is every cost computed from it."""
+    capabilities: frozenset[str] = frozenset()
+    """Of: chat, embeddings, tools, tool_choice, parallel_tools, json_schema, json_mode, vision, reasoning, stream."""
+    context: int | None = None
+    """Context window in tokens (input + output)."""
+    max_output: int | None = None
+    region: str | None = None
+    zone: str | None = None
+    self_hosted: bool = False
+    tags: frozenset[str] = frozenset()
+    deprecated_on: str | None = None
+    """ISO date on which the provider retires the model."""
+
+    @property
+    def label(self) -> str:
+        """`provider/model@deployment-place`, the form telemetry uses for candidates."""
+        return f"{self.provider}/{self.deployment}"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of one request before it is served. Never the prompt. Hashable: equal facts get equal plans.
+
+    Sizes are rounded up by `fw_policies.estimate.quantise` before they come here, so that equal-sized requests share a plan.
+    """
+
+    agent: str = ""
+    step: str = "*"
+    attempt: int = 1
+    labels: tuple[tuple[str, str], ...] = ()
+    """Sorted (name, value) pairs."""
+    needs: frozenset[str] = frozenset()
+    """Capabilities this request uses: tools, json_schema, vision, stream, ..."""
+    input_tokens: int = 0
+    """Estimated, rounded up."""
+    max_output_tokens: int | None = None
+    """The caller's own limit, if any."""
+    budget_left: int | None = None
+    """Nano-USD left to the run, rounded down; None: no budget."""
+    hour: int | None = None
+    """Hour of the day, UTC; filled only for policies that ask."""
+    deadline: float | None = None
+    """Seconds left, rounded down to whole seconds; filled only when short enough to matter."""
+    model: str | None = None
+    """A configured model's name when the caller pinned one; None lets the policy choose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A quantity that was observed, with what is not known about it. No observation: there is no Estimate (None)."""
+
+    mean: float
+    low: float
+    high: float
+    """Bounds of the two-sided interval at `confidence`."""
+    n: float
+    """Effective number of observations behind it."""
+    confidence: float = 0.90
+    p95: float | None = None
+    """The upper confidence bound of the 95th percentile where one exists (n large enough)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What one candidate, or one whole plan, is expected to do. None is unknown. Cost in nano-USD, times in seconds."""
+
+    quality: Estimate | None = None
+    ttft: Estimate | None = None
+    latency: Estimate | None = None
+    cost: Estimate | None = None
+    output_tokens: Estimate | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One resolved line of `require`, as the optimizer checks it."""
+
+    measure: Literal["quality", "cost", "latency", "ttft", "tpot"]
+    text: str
+    """As a person wrote it, e.g. `p95 ttft <= 2s`."""
+    percentile: float | None
+    """0.95 for p95; None: a hard cap (cost) or a mean (quality)."""
+    limit: float | None
+    """In the measure's own unit (nano-USD, seconds, 0..1); None when relative to a baseline that is not measured yet."""
+    relative: float | None = None
+    """0.98 for `>= 98% of baseline`."""
+    margin: float | None = None
+    """0.01 for `>= baseline - 1pt`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Why a rule changed the plan, in one sentence."""
+
+    rule: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A target as it was looked at for one decision."""
+
+    target: Target
+    outlook: Outlook
+    excluded: Exclusion = ""
+    why: str = ""
+    """For people: `p95 ttft 3.1 s > 2 s`; empty when nothing is wrong."""
+    rank: float | None = None
+    """Public prior, for order only; never proof."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What will be done for a request, and why. Immutable; rules return changed copies."""
+
+    policy: str
+    version: str
+    """Short digest of the policy's text after layering."""
+    step: str
+    objective: str
+    """For people, e.g. `minimize cost`; empty for a pinned call."""
+    strategy: Strategy
+    reason: Reason
+    targets: tuple[Target, ...]
+    """In the order they are tried. Empty only when the reason is `infeasible`."""
+    candidates: tuple[Candidate, ...] = ()
+    requirements: tuple[Requirement, ...] = ()
+    outlook: Outlook = field(default_factory=Outlook)
+    """Of the whole plan."""
+    notes: tuple[Note, ...] = ()
+    confidence: float = 0.90
+    baseline: str | None = None
+    prices: str = ""
+    """Version of the price table the plan was made with."""
+    propensity: float = 1.0
+    explored: bool = False
+    otherwise: str = "baseline"
+    evidence: Mapping[str, float | str | None] = field(default_factory=dict)
+    """What stands behind it and what is missing, for EXPLAIN."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything but the request that a decision depends on: one frozen snapshot."""
+
+    targets: tuple[Target, ...]
+    blocked: Mapping[str, Exclusion]
+    """By deployment id: why it may not serve now (no_credential, unhealthy, cooldown, ...). Absent: it may."""
+    estimates: "Estimates"
+    today: str
+    """ISO date, UTC."""
+    prices: str = ""
+    stand_in: str | None = None
+    """A configured model that serves, marked `degraded`, when the baseline itself cannot."""
+    priors: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """(family or '*', model) -> public prior quality 0..1. Orders, never certifies."""
+
+
+class Estimates:
+    """What statistics know, frozen: implemented by `fw_policies.estimate`; this base knows nothing."""
+
+    __slots__ = ()
+
+    def outlook(self, facts: Facts, target: Target) -> Outlook:
+        """What to expect of `target` for a request with `facts`; parts never observed are None."""
+        raise NotImplementedError
