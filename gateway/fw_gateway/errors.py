@@ -27,7 +27,9 @@ class GatewayError(Exception):
     code: ClassVar[str] = "internal_error"
     error_type: ClassVar[str] = "_OTHER"
 
-    def __init__(self, message: str, *, hint: str = "", param: str | None = None, retry_after: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, hint: str = "", param: str | None = None, retry_after: float | None = None
+    ) -> None:
         """`message` says what was wrong, `hint` what to do about it."""
         super().__init__(message)
         self.message = message

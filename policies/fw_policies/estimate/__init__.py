@@ -1,1 +1,1 @@
-""""""
+"""What was observed, turned into estimates with intervals."""

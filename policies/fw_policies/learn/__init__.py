@@ -1,1 +1,1 @@
-""""""
+"""State in, state out: how statistics take in what happened."""

@@ -1,1 +1,1 @@
-""""""
+"""One rewrite of a plan per module, each noting why it changed it."""

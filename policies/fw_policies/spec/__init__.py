@@ -1,1 +1,1 @@
-""""""
+"""A policy from a mapping: parsed, checked, printed."""
