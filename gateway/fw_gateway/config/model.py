@@ -1,4 +1,4 @@
-"""From text and environment to one frozen Config; unknown keys are errors. The only reader of the environment in the gateway."""
+"""What the operator decided, as frozen values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -94,3 +94,7 @@ class Config:
     warnings: tuple[str, ...] = ()
     blocked: Mapping[str, str] = field(default_factory=dict)
     """Deployment id -> `no_credential`, for those whose key is not in the environment."""
+    assumptions: tuple[str, ...] = ()
+    """What nobody said and the gateway had to assume, for people to see."""
+    source: str = ""
+    """Path of the file it was read from; empty: the built-in default."""
