@@ -1,0 +1,21 @@
+"""The durable memory of the gateway: one row per call, outcomes, statistics. A port, and SQLite behind it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fw_gateway.ledger.port import Decision, Ledger, LedgerError, Report, Served, Stored
+from fw_gateway.ledger.sqlite import FILE, SqliteLedger
+
+if TYPE_CHECKING:
+    from fw_gateway.config import Config
+
+__all__ = ["Decision", "Ledger", "LedgerError", "Report", "Served", "SqliteLedger", "Stored", "open_ledger"]
+
+
+def open_ledger(config: "Config") -> SqliteLedger:
+    """The ledger in the state directory of `config`.
+
+    Raises:
+        LedgerError: it cannot be opened.
+    """
+    return SqliteLedger(Path(config.server.state_dir) / FILE)

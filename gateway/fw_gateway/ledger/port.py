@@ -1,0 +1,125 @@
+"""What the gateway needs of a ledger: one row per call, the outcomes that are reported later, and the statistics."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from fw_gateway.values import Record
+from fw_policies.model import Plan
+
+
+class LedgerError(Exception):
+    """The ledger cannot be used. The message says what is wrong and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One call as the ledger remembers it."""
+
+    decision_id: str
+    row: Mapping[str, Any]
+    """The columns of the call; money in nano-USD, times in seconds, None where nothing was known."""
+    attempts: tuple[Mapping[str, Any], ...] = ()
+    plan: Plan | None = None
+    quality: Mapping[str, float] = field(default_factory=dict)
+    """Outcome name -> newest value."""
+
+    @property
+    def actual(self) -> dict[str, Any]:
+        """What became of it, in the shape that `fw_policies.explain` takes."""
+        names = ("status", "outcome", "cost", "latency", "ttft", "input_tokens", "output_tokens")
+        found = {name: self.row[name] for name in names}
+        found["quality"] = dict(self.quality)
+        found["attempts"] = [dict(attempt) for attempt in self.attempts]
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Outcomes as they are reported: what was measured, and of what."""
+
+    scope: Literal["run", "decision"]
+    id: str
+    outcomes: Mapping[str, float]
+    """Name -> value; true is 1, false is 0."""
+    step: str = ""
+    agent: str = ""
+    source: str = ""
+    version: str = ""
+    key: str = ""
+    """Idempotency key; without one, scope, id, step, name, source and version identify an outcome."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A call that an outcome speaks about."""
+
+    decision_id: str
+    agent: str
+    step: str
+    model: str
+    deployment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of a report."""
+
+    stored: int
+    """Outcomes that were new."""
+    duplicate: bool
+    """All of them were known already."""
+    served: tuple[Served, ...] = ()
+    """The calls in its scope that were served, for the statistics. Empty for a duplicate, which must not count twice."""
+    names: tuple[str, ...] = ()
+    """Names of the outcomes that were new."""
+
+
+@runtime_checkable
+class Ledger(Protocol):
+    """The port. `write` is called by one thread and raises nothing; everything else by any thread."""
+
+    @property
+    def lost(self) -> int:
+        """Rows that could not be written since the start."""
+        ...
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Keep one row per record, all in one transaction."""
+        ...
+
+    def decision(self, decision_id: str) -> Decision | None:
+        """One call; None when it is not known (yet)."""
+        ...
+
+    def run(self, run_id: str) -> tuple[Decision, ...]:
+        """The calls of a run in the order they began; empty when it is not known."""
+        ...
+
+    def latest_run(self) -> str | None:
+        """Id of the run that made the newest call."""
+        ...
+
+    def record_outcome(self, report: Report) -> Stored:
+        """Keep outcomes, once.
+
+        Raises:
+            LedgerError: they could not be written.
+        """
+        ...
+
+    def save_statistics(self, statistics: Mapping[str, Any]) -> None:
+        """Replace the snapshot of what was learnt.
+
+        Raises:
+            LedgerError: it could not be written.
+        """
+        ...
+
+    def load_statistics(self) -> Mapping[str, Any] | None:
+        """The newest snapshot; None when there is none, or it cannot be read."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the storage."""
+        ...

@@ -1,0 +1,120 @@
+"""One record as one row of the ledger."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from fw_gateway.values import Attempt, Record, Usage
+from fw_policies.model import Plan
+
+CALL_COLUMNS = (
+    "decision_id", "started_ns", "trace_id", "span_id", "request_id", "operation", "agent", "step", "run", "thread", "path",
+    "task", "attempt", "labels", "key_id", "model", "stream", "embedded", "plan", "propensity", "explored", "status", "outcome",
+    "error_type", "served_model", "served_deployment", "latency", "ttft", "routing", "input_tokens", "output_tokens",
+    "cached_tokens", "cache_write_tokens", "reasoning_tokens", "cost", "attempts",
+)  # fmt: skip
+
+INSERT_CALL = f"INSERT OR IGNORE INTO calls ({', '.join(CALL_COLUMNS)}) VALUES ({', '.join('?' * len(CALL_COLUMNS))})"  # noqa: S608
+INSERT_PLAN = "INSERT OR IGNORE INTO plans VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def call_row(record: Record, digest: str | None) -> tuple[Any, ...]:
+    """The columns of `calls`; `digest` is that of the plan."""
+    call, plan, served = record.call, record.plan, record.served
+    who = call.identity
+    first = None
+    if served is not None and served.ttft is not None:
+        first = served.started + served.ttft - call.started
+    return (
+        call.decision_id,
+        call.started_ns,
+        call.trace.trace_id,
+        call.span_id,
+        call.request_id,
+        call.operation,
+        who.agent,
+        who.step,
+        who.run,
+        who.thread,
+        who.path,
+        who.task,
+        who.attempt,
+        orjson.dumps(dict(who.labels)).decode() if who.labels else "{}",
+        call.key_id,
+        call.model,
+        call.stream,
+        call.embedded,
+        digest,
+        None if plan is None else plan.propensity,
+        None if plan is None else plan.explored,
+        record.status,
+        record.outcome,
+        record.error_type,
+        "" if served is None else served.target.model,
+        "" if served is None else served.target.deployment,
+        max(0.0, record.ended - call.started),
+        first,
+        record.routing,
+        *_tokens(record.attempts),
+        record.cost,
+        orjson.dumps([_attempt(attempt, record) for attempt in record.attempts]).decode(),
+    )
+
+
+def plan_row(plan: Plan, digest: str, body: bytes) -> tuple[Any, ...]:
+    """The columns of `plans`."""
+    outlook = plan.outlook
+    estimates = (outlook.cost, outlook.latency, outlook.ttft, outlook.quality, outlook.output_tokens)
+    means = [None if estimate is None else float(estimate.mean) for estimate in estimates]
+    return (digest, plan.policy, plan.version, plan.reason, *means, body)
+
+
+_USAGE = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
+
+
+def _tokens(attempts: Iterable[Attempt]) -> list[int | None]:
+    """Each kind of token over all attempts that reported it; None when none did. That is what was billed."""
+    reports = [attempt.usage for attempt in attempts if attempt.usage is not None]
+    if len(reports) == 1:
+        usage = reports[0]
+        found = (
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.cached_tokens,
+            usage.cache_write_tokens,
+            usage.reasoning_tokens,
+        )
+        return [_stored(value) for value in found]
+    return [_summed(reports, name) for name in _USAGE]
+
+
+def _summed(reports: Iterable[Usage], name: str) -> int | None:
+    known = [value for usage in reports if (value := _stored(getattr(usage, name))) is not None]
+    return sum(known) if known else None
+
+
+def _stored(value: int | None) -> int | None:
+    """A count that can be true: a provider may report anything, and SQLite keeps 64 bits."""
+    return value if value is not None and 0 <= value < 1 << 53 else None
+
+
+def _attempt(attempt: Attempt, record: Record) -> dict[str, Any]:
+    """One attempt, in the shape that `fw_policies.explain` takes. Nothing a provider wrote is in it."""
+    usage = attempt.usage
+    return {
+        "number": attempt.number,
+        "reason": attempt.reason,
+        "model": attempt.target.model,
+        "deployment": attempt.target.deployment,
+        "provider": attempt.target.provider,
+        "outcome": attempt.outcome or "error",
+        "error_type": attempt.error_type,
+        "status": attempt.status,
+        "latency": max(0.0, (attempt.ended if attempt.ended is not None else record.ended) - attempt.started),
+        "ttft": attempt.ttft,
+        "cost": attempt.cost,
+        "input_tokens": None if usage is None else _stored(usage.input_tokens),
+        "output_tokens": None if usage is None else _stored(usage.output_tokens),
+        "span_id": attempt.span_id,
+    }

@@ -1,0 +1,252 @@
+"""The ledger in one SQLite file: written in groups by one thread, read by any.
+
+`synchronous=NORMAL` in WAL mode: a crash of this process loses nothing that was committed; a power cut may lose the last
+transactions, never the file. That is enough while a row is a record of a call and budgets are kept elsewhere; once a row is the
+settlement of a reservation it must be FULL.
+"""
+
+import logging
+import os
+import sqlite3
+import threading
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from fw_gateway import clock
+from fw_gateway.ledger import plans, rows, schema
+from fw_gateway.ledger.port import Decision, LedgerError, Report, Served, Stored
+from fw_gateway.values import Record
+from fw_policies.model import Plan
+
+_log = logging.getLogger("fw.ledger")
+
+FILE = "ledger.sqlite"
+_BUSY = 5.0
+"""Seconds to wait for another process that is writing."""
+
+_REMEMBERED = 512
+"""Plans whose digest is remembered by the object itself."""
+
+
+class SqliteLedger:
+    """`Ledger` on SQLite. Thread-safe: one connection writes under a lock, each reader opens its own."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Open or create the file; its folder, when created here, is closed to everybody else.
+
+        Raises:
+            LedgerError: it cannot be opened, or belongs to a newer version.
+        """
+        self.path = Path(path)
+        self._lock = threading.Lock()
+        self._lost = 0
+        self._complained = False
+        self._digests: dict[int, tuple[Plan, str]] = {}
+        try:
+            if not self.path.parent.exists():
+                self.path.parent.mkdir(parents=True, mode=0o700)
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._connection = self._connect()
+        except (OSError, sqlite3.Error) as fault:
+            raise LedgerError(
+                f"The ledger {self.path} cannot be opened: {fault}. "
+                f"Set FW_STATE_DIR to a folder on a local disk that this user may write to."
+            ) from fault
+        try:
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=NORMAL")
+            schema.migrate(self._connection)
+        except (sqlite3.Error, ValueError) as fault:
+            self._connection.close()
+            raise LedgerError(
+                f"The ledger {self.path} cannot be used: {fault}. Move it aside, or use the version that made it."
+            ) from fault
+
+    @property
+    def lost(self) -> int:
+        """Rows that could not be written since the start."""
+        return self._lost
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Keep one row per record, all in one transaction. A failure is counted, said once, and ends nothing."""
+        try:
+            with self._lock:
+                new_plans: list[tuple[Any, ...]] = []
+                calls = [rows.call_row(record, self._digest(record.plan, new_plans)) for record in records]
+                with _transaction(self._connection) as connection:
+                    connection.executemany(rows.INSERT_PLAN, new_plans)
+                    connection.executemany(rows.INSERT_CALL, calls)
+        except sqlite3.Error as fault:
+            self._digests.clear()  # the plans of this group are not in the file either
+            self._lost += len(records)
+            if not self._complained:
+                self._complained = True
+                _log.error("%s: %s; calls are served, but their rows are lost (counted)", self.path, fault)
+
+    def decision(self, decision_id: str) -> Decision | None:
+        """One call; None when it is not known (yet)."""
+        with self._reader() as connection:
+            found = _decisions(connection, "c.decision_id = ?", decision_id)
+        return found[0] if found else None
+
+    def run(self, run_id: str) -> tuple[Decision, ...]:
+        """The calls of a run in the order they began; empty when it is not known."""
+        if not run_id:
+            return ()
+        with self._reader() as connection:
+            return tuple(_decisions(connection, "c.run = ? AND c.run != ''", run_id))
+
+    def latest_run(self) -> str | None:
+        """Id of the run that made the newest call."""
+        with self._reader() as connection:
+            found = connection.execute(
+                "SELECT run FROM calls WHERE run != '' ORDER BY decision_id DESC LIMIT 1"
+            ).fetchone()
+        return None if found is None else str(found[0])
+
+    def record_outcome(self, report: Report) -> Stored:
+        """Keep outcomes, once.
+
+        Raises:
+            LedgerError: they could not be written.
+        """
+        now = clock.wall_ns()
+        about = (report.scope, report.id, report.step, report.agent)
+        told = (report.source, report.version, report.key)
+        names: list[str] = []
+        try:
+            with self._lock, _transaction(self._connection) as connection:
+                for name, value in report.outcomes.items():
+                    cursor = connection.execute(
+                        "INSERT OR IGNORE INTO outcomes (at_ns, scope, scope_id, step, agent, name, value, source, version, key)"
+                        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                        (now, *about, name, float(value), *told),
+                    )
+                    if cursor.rowcount:
+                        names.append(name)
+                served = _served(connection, report) if names else ()
+        except sqlite3.Error as fault:
+            raise LedgerError(f"The outcome could not be stored in {self.path}: {fault}. Send it again.") from fault
+        return Stored(len(names), not names and bool(report.outcomes), served, tuple(names))
+
+    def save_statistics(self, statistics: Mapping[str, Any]) -> None:
+        """Replace the snapshot of what was learnt.
+
+        Raises:
+            LedgerError: it could not be written.
+        """
+        body = zlib.compress(orjson.dumps(statistics), 1)
+        try:
+            with self._lock, _transaction(self._connection) as connection:
+                connection.execute(
+                    "INSERT OR REPLACE INTO statistics VALUES ('current', ?, ?)", (clock.wall_ns(), body)
+                )
+        except sqlite3.Error as fault:
+            raise LedgerError(f"The statistics could not be saved in {self.path}: {fault}.") from fault
+
+    def load_statistics(self) -> Mapping[str, Any] | None:
+        """The newest snapshot; None when there is none, or it cannot be read."""
+        with self._reader() as connection:
+            found = connection.execute("SELECT body FROM statistics WHERE name = 'current'").fetchone()
+        if found is None:
+            return None
+        try:
+            loaded: Mapping[str, Any] = orjson.loads(zlib.decompress(found[0]))
+        except (ValueError, zlib.error) as fault:
+            _log.warning("%s: the saved statistics cannot be read (%s); learning begins anew", self.path, fault)
+            return None
+        return loaded
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            self._connection.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
+
+    @contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        try:
+            connection = self._connect()
+        except sqlite3.Error as fault:
+            raise LedgerError(f"The ledger {self.path} cannot be read: {fault}.") from fault
+        try:
+            connection.execute("PRAGMA query_only=1")
+            connection.row_factory = sqlite3.Row
+            yield connection
+        except sqlite3.Error as fault:
+            raise LedgerError(f"The ledger {self.path} cannot be read: {fault}.") from fault
+        finally:
+            connection.close()
+
+    def _digest(self, plan: Plan | None, new: list[tuple[Any, ...]]) -> str | None:
+        """The plan's digest; a plan seen for the first time is added to `new`."""
+        if plan is None:
+            return None
+        found = self._digests.get(id(plan))
+        if found is not None:
+            return found[1]
+        digest, body = plans.pack(plan)
+        if len(self._digests) >= _REMEMBERED:
+            self._digests.clear()
+        self._digests[id(plan)] = (plan, digest)  # held here, so that its id cannot become another's
+        new.append(rows.plan_row(plan, digest, body))
+        return digest
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # a full disk may have rolled it back already
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _decisions(connection: sqlite3.Connection, where: str, value: str) -> list[Decision]:
+    found = connection.execute(
+        f"SELECT c.*, p.body AS plan_body, p.policy, p.version AS policy_version FROM calls c "  # noqa: S608 - `where` is ours
+        f"LEFT JOIN plans p ON p.digest = c.plan WHERE {where} ORDER BY c.started_ns, c.decision_id",
+        (value,),
+    ).fetchall()
+    return [_decision(connection, row) for row in found]
+
+
+def _decision(connection: sqlite3.Connection, row: sqlite3.Row) -> Decision:
+    columns = {key: row[key] for key in row.keys() if key not in ("plan_body", "attempts")}  # noqa: SIM118 - a Row iterates its values
+    return Decision(
+        decision_id=row["decision_id"],
+        row=columns,
+        attempts=tuple(orjson.loads(row["attempts"])),
+        plan=None if row["plan_body"] is None else plans.unpack(row["plan_body"]),
+        quality=_quality(connection, row),
+    )
+
+
+def _quality(connection: sqlite3.Connection, row: sqlite3.Row) -> dict[str, float]:
+    """Outcomes of the call itself, and those of its run that name its step or no step; the newest of a name wins."""
+    found = connection.execute(
+        "SELECT name, value FROM outcomes WHERE (scope = 'decision' AND scope_id = ?)"
+        " OR (scope = 'run' AND scope_id = ? AND ? != '' AND (step = '' OR step = ?)) ORDER BY id",
+        (row["decision_id"], row["run"], row["run"], row["step"]),
+    )
+    return {name: value for name, value in found}  # noqa: C416 - a Row is no pair to mypy
+
+
+def _served(connection: sqlite3.Connection, report: Report) -> tuple[Served, ...]:
+    column = "decision_id" if report.scope == "decision" else "run"
+    found = connection.execute(
+        f"SELECT decision_id, agent, step, served_model, served_deployment FROM calls WHERE {column} = ? AND {column} != ''"  # noqa: S608
+        " AND served_model != '' AND (? = '' OR step = ?) AND (? = '' OR agent = ?) ORDER BY decision_id",
+        (report.id, report.step, report.step, report.agent, report.agent),
+    )
+    return tuple(Served(*row) for row in found)

@@ -1,0 +1,228 @@
+"""The lean encoder: spans and log records as OTLP/JSON text, equal to what the OpenTelemetry SDK encodes (held by a test).
+
+Text is built by hand because most of it never changes: what belongs to a plan or a target is encoded once, as a `Fragment`,
+and only what belongs to one call is encoded each time. Everything is ASCII, so that joining and writing stay cheap.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii
+
+Value = str | bool | int | float | None | Sequence["Value"] | Mapping[str, "Value"]
+"""What an attribute or an event body may hold. None inside an array is an unknown, encoded as an empty value."""
+
+INTERNAL, SERVER, CLIENT = 1, 2, 3
+"""Span kinds, as OTLP numbers them."""
+
+INFO, WARN = 9, 13
+"""Severities, as OTLP numbers them."""
+
+_REMOTE_KNOWN = 0x100
+_REMOTE = 0x200
+_INT64 = 1 << 63
+
+
+def quote(text: str) -> str:
+    """`text` as a JSON string in ASCII; halves of surrogate pairs, which no UTF-8 can carry, become question marks."""
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode("utf-8")
+    return encode_basestring_ascii(text)
+
+
+def number(value: float) -> str:
+    """A double as JSON; what JSON has no number for is spelled out, as OTLP/JSON demands."""
+    if math.isfinite(value):
+        return repr(value)
+    return '"NaN"' if value != value else '"Infinity"' if value > 0 else '"-Infinity"'  # noqa: PLR0124 - NaN
+
+
+def any_value(value: Value) -> str:  # noqa: PLR0911 - one line a kind of value
+    """One OTLP `AnyValue`.
+
+    Raises:
+        TypeError: for a type OTLP has no value for.
+    """
+    kind = type(value)
+    if kind is str:
+        return f'{{"stringValue":{quote(value)}}}'  # type: ignore[arg-type]
+    if kind is float:
+        return f'{{"doubleValue":{number(value)}}}'  # type: ignore[arg-type]
+    if kind is bool:
+        return '{"boolValue":true}' if value else '{"boolValue":false}'
+    if kind is int:
+        return f'{{"intValue":"{value}"}}' if -_INT64 <= value < _INT64 else any_value(float(value))  # type: ignore[operator,arg-type]
+    if value is None:
+        return "{}"
+    if isinstance(value, Mapping):
+        return f'{{"kvlistValue":{{"values":[{attributes(value)}]}}}}' if value else '{"kvlistValue":{}}'
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return f'{{"arrayValue":{{"values":[{",".join(map(any_value, value))}]}}}}' if value else '{"arrayValue":{}}'
+    raise TypeError(f"no OTLP value for {kind.__name__}")
+
+
+def attributes(mapping: Mapping[str, Value]) -> str:
+    """The key-values of `mapping`, joined by commas, without brackets."""
+    parts = []
+    for key, value in mapping.items():
+        kind = type(value)
+        # The two commonest kinds, without a call; keys are ours and need no escaping.
+        if kind is str and value.isascii():  # type: ignore[union-attr]
+            parts.append(f'{{"key":"{key}","value":{{"stringValue":{encode_basestring_ascii(value)}}}}}')  # type: ignore[arg-type]
+        elif kind is int and -_INT64 <= value < _INT64:  # type: ignore[operator]
+            parts.append(f'{{"key":"{key}","value":{{"intValue":"{value}"}}}}')
+        else:
+            parts.append(f'{{"key":"{key}","value":{any_value(value)}}}')
+    return ",".join(parts)
+
+
+class Fragment:
+    """Attributes that many spans share, with their text made once."""
+
+    __slots__ = ("mapping", "text")
+
+    def __init__(self, mapping: Mapping[str, Value]) -> None:
+        """Encode `mapping` now; it must not change afterwards."""
+        self.mapping = mapping
+        self.text = attributes(mapping)
+
+
+@dataclass(slots=True)
+class Link:
+    """A pointer to another span of the same trace; `kind` is `fw.link.type`."""
+
+    span_id: str
+    kind: str
+
+
+@dataclass(slots=True)
+class Span:
+    """One finished span. Ids are hex, times are nanoseconds since the epoch."""
+
+    trace_id: str
+    span_id: str
+    parent_id: str
+    name: str
+    kind: int
+    start: int
+    end: int
+    own: dict[str, Value]
+    """Attributes of this span alone; their keys appear in no fragment of it."""
+    shared: tuple[Fragment, ...] = ()
+    links: tuple[Link, ...] = ()
+    state: str = ""
+    remote: bool = False
+    """The parent is in another process."""
+    error: str | None = None
+    """Description of the failure; None leaves the status unset."""
+    flags: int = 1
+    """W3C flags of the trace."""
+
+    @property
+    def attributes(self) -> dict[str, Value]:
+        """All attributes, in the order they are encoded."""
+        merged: dict[str, Value] = {}
+        for fragment in self.shared:
+            merged.update(fragment.mapping)
+        merged.update(self.own)
+        return merged
+
+
+@dataclass(slots=True)
+class Event:
+    """One log record with an event name. `body` is structured; `shared` is a part of it that was encoded before."""
+
+    name: str
+    severity: int
+    time: int
+    trace_id: str
+    span_id: str
+    flags: int
+    attributes: dict[str, Value]
+    body: dict[str, Value]
+    shared: Fragment | None = None
+
+    @property
+    def severity_text(self) -> str:
+        """The severity in a word."""
+        return "INFO" if self.severity == INFO else "WARN"
+
+    @property
+    def whole_body(self) -> dict[str, Value]:
+        """The body with its shared part."""
+        return {**(self.shared.mapping if self.shared else {}), **self.body}
+
+
+_LINK_TEXT = {
+    kind: Fragment({"fw.link.type": kind}).text
+    for kind in ("decided_by", "retry_of", "fallback_of", "hedge_of", "cascade_of")
+}
+
+
+def _links(span: Span) -> str:
+    return ",".join(
+        [
+            f'{{"traceId":"{span.trace_id}","spanId":"{link.span_id}","attributes":[{_LINK_TEXT[link.kind]}],"flags":{_REMOTE_KNOWN}}}'
+            for link in span.links
+        ]
+    )
+
+
+def _join(first: str, second: str) -> str:
+    return f"{first},{second}" if first and second else first or second
+
+
+def span_text(span: Span) -> str:
+    """One OTLP/JSON span."""
+    text = ",".join([fragment.text for fragment in span.shared if fragment.text])
+    own = attributes(span.own)
+    listed = f'"attributes":[{_join(text, own)}],' if text or own else ""
+    parent = f'"parentSpanId":"{span.parent_id}",' if span.parent_id else ""
+    state = f'"traceState":{quote(span.state)},' if span.state else ""
+    links = f'"links":[{_links(span)}],' if span.links else ""
+    status = (
+        "{}" if span.error is None else f'{{"message":{quote(span.error)},"code":2}}' if span.error else '{"code":2}'
+    )
+    flags = _REMOTE_KNOWN | _REMOTE if span.remote else _REMOTE_KNOWN
+    return (
+        f'{{"traceId":"{span.trace_id}","spanId":"{span.span_id}",{state}{parent}"flags":{flags},"name":{quote(span.name)},'
+        f'"kind":{span.kind},"startTimeUnixNano":"{span.start}","endTimeUnixNano":"{span.end}",'
+        f'{listed}{links}"status":{status}}}'
+    )
+
+
+def event_text(event: Event) -> str:
+    """One OTLP/JSON log record."""
+    shared = event.shared.text if event.shared else ""
+    values = _join(shared, attributes(event.body))
+    body = f'{{"kvlistValue":{{"values":[{values}]}}}}' if values else "{}"
+    listed = f'"attributes":[{attributes(event.attributes)}],' if event.attributes else ""
+    flags = f'"flags":{event.flags},' if event.flags else ""
+    return (
+        f'{{"timeUnixNano":"{event.time}","observedTimeUnixNano":"{event.time}","severityNumber":{event.severity},'
+        f'"severityText":"{event.severity_text}","body":{body},{listed}{flags}'
+        f'"traceId":"{event.trace_id}","spanId":"{event.span_id}","eventName":"{event.name}"}}'
+    )
+
+
+class Envelope:
+    """What surrounds the spans or log records of one process: resource and scope, encoded once."""
+
+    __slots__ = ("_logs", "_tail", "_traces")
+
+    def __init__(self, resource: Mapping[str, Value], scope: str, *, version: str, schema_url: str) -> None:
+        """One resource, one instrumentation scope."""
+        schema = quote(schema_url)
+        named = f'"scope":{{"name":{quote(scope)},"version":{quote(version)}}}'
+        described = f'"resource":{{"attributes":[{attributes(resource)}]}}' if resource else '"resource":{}'
+        self._traces = f'{{"resourceSpans":[{{{described},"scopeSpans":[{{{named},"spans":['
+        self._logs = f'{{"resourceLogs":[{{{described},"scopeLogs":[{{{named},"logRecords":['
+        self._tail = f'],"schemaUrl":{schema}}}]}}]}}\n'
+
+    def traces(self, spans: Iterable[str]) -> bytes:
+        """One line: an `ExportTraceServiceRequest` of spans already encoded."""
+        return f"{self._traces}{','.join(spans)}{self._tail}".encode("ascii")
+
+    def logs(self, events: Iterable[str]) -> bytes:
+        """One line: an `ExportLogsServiceRequest` of log records already encoded."""
+        return f"{self._logs}{','.join(events)}{self._tail}".encode("ascii")

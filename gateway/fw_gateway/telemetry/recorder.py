@@ -1,0 +1,284 @@
+"""From records to telemetry, off the event loop: one bounded queue, one thread, everything rendered in batches."""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from opentelemetry.sdk.metrics.export import MetricsData
+
+from fw_gateway import clock
+from fw_gateway.config.environment import environment
+from fw_gateway.telemetry import exposition, metrics, push, spans
+from fw_gateway.telemetry.attributes import REQUEST_FIELDS
+from fw_gateway.telemetry.events import Events
+from fw_gateway.telemetry.files import LineFile
+from fw_gateway.telemetry.measure import Measurer
+from fw_gateway.telemetry.otel import Otlp, Signal, disabled, exporter, is_sampled, refused, sampler, scope, wants
+from fw_gateway.telemetry.otlp import Envelope, event_text, span_text
+from fw_gateway.telemetry.resource import SCHEMA_URL, SCOPE, package_version, resource
+from fw_gateway.values import Record
+
+if TYPE_CHECKING:
+    from fw_gateway.config import Config
+
+_log = logging.getLogger("fw.telemetry")
+
+QUEUE = 8192
+"""Records that may wait; more are dropped and counted."""
+
+_BATCH = 256
+"""Records that become one line of a file and one transaction of the ledger."""
+
+_TURN = 8
+"""Records rendered before the thread lets go of the interpreter, so that the loop never waits for it longer than half a millisecond."""
+
+_PAUSE = 0.00005
+_INTERVAL = 0.25
+
+
+class Sink(Protocol):
+    """Where records are kept for good; the ledger. It counts its own failures and raises nothing."""
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Keep these records."""
+        ...
+
+
+class Recorder:
+    """Takes records on the loop, renders them in a thread of its own."""
+
+    def __init__(
+        self,
+        config: "Config",
+        ledger: Sink | None = None,
+        *,
+        gauges: metrics.Gauges = tuple,
+        environ: Mapping[str, str] | None = None,
+        queue: int = QUEUE,
+    ) -> None:
+        """`gauges` is asked for its values at each reading of the metrics; `environ` holds the OTEL_* variables."""
+        environ = environment() if environ is None else environ
+        settings, self._ledger = config.telemetry, ledger
+        version = package_version()
+        self._resource = resource(settings.service_name, environment=settings.environment, config_hash=config.digest)
+        self._scope = scope(SCOPE, version, SCHEMA_URL)
+        about = dict(self._resource.attributes)
+        self._envelope = Envelope(about, SCOPE, version=version, schema_url=SCHEMA_URL)
+        providers = {end.target.provider: end.row.otel_name or end.row.name for end in config.endpoints}
+        self._renderer = spans.Renderer(providers=providers, version=version, prices=config.prices)
+        self._events = Events()
+        self._metrics = metrics.Metrics(started_ns=clock.wall_ns(), gauges=gauges)
+        self._measurer = Measurer(
+            self._metrics,
+            providers=providers,
+            models=[end.target.model for end in config.endpoints if not end.forward_name],
+            upstream=[end.target.upstream_model for end in config.endpoints if not end.forward_name],
+            version=version,
+        )
+        self._sampler = sampler(self._resource) if environ.get("OTEL_TRACES_SAMPLER") else None
+        self._losses: dict[tuple[str, str], int] = {}
+        self._otlp = Otlp(environ, self._resource, self._scope, self._export_lost)
+        state = f"{config.server.state_dir}/" if config.server.state_dir else ""
+        asked = settings.traces_file or environ.get("FW_TRACES_FILE")
+        self._traces_file = _file(
+            asked, f"{state}traces.jsonl", default=not self._otlp.traces and not refused("traces", environ)
+        )
+        self._events_file = _file(
+            None, f"{state}events.jsonl", default=not self._otlp.logs and not refused("logs", environ)
+        )
+        self._pusher = self._push(environ)
+        self._queue: deque[Record | threading.Event] = deque()
+        self._limit = queue
+        self._overflowed = 0
+        self._wake = threading.Event()
+        self._stopping = False
+        self._tables = threading.Lock()
+        self._draining = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._complained: set[str] = set()
+
+    @property
+    def traces_path(self) -> str | None:
+        """The file that spans are written to, if there is one."""
+        return str(self._traces_file.path) if self._traces_file is not None else None
+
+    def put(self, record: Record) -> None:
+        """Take a record. Costs a microsecond; when the queue is full the record is dropped and counted.
+
+        The request's body is let go of here: only the parameters that telemetry names are kept.
+        """
+        queue = self._queue
+        if len(queue) >= self._limit:
+            self._overflowed += 1
+            return
+        call = record.call
+        call.body = b""
+        fields = call.fields
+        call.fields = {name: fields[name] for name in REQUEST_FIELDS.intersection(fields)}
+        queue.append(record)
+        if len(queue) == _BATCH:
+            self._wake.set()
+
+    def start(self) -> None:
+        """Begin to drain."""
+        if self._thread is None:
+            self._stopping = False
+            self._thread = threading.Thread(target=self._run, name="fw-telemetry", daemon=True)
+            self._thread.start()
+            if self._pusher is not None:
+                self._pusher.start()
+
+    def stop(self, timeout: float = 10.0) -> bool:
+        """Write what is waiting and stop; False when that took longer than `timeout` seconds and was given up."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return True
+        self._stopping = True
+        self._wake.set()
+        thread.join(timeout)
+        if thread.is_alive():
+            _log.warning("telemetry was not written within %s s: %s records are lost", timeout, len(self._queue))
+            return False
+        return True
+
+    def flush(self, timeout: float = 10.0) -> bool:
+        """Wait until everything taken so far is in files and ledger; False after `timeout` seconds. Not for the loop."""
+        if self._thread is None:
+            self._drain(pause=False)
+            return True
+        done = threading.Event()
+        self._queue.append(done)
+        self._wake.set()
+        return done.wait(timeout)
+
+    def prometheus(self, *, openmetrics: bool = False) -> str:
+        """The page for `/metrics`; with exemplars when the scraper reads OpenMetrics."""
+        about = {key: str(value) for key, value in self._resource.attributes.items()}
+        with self._tables:
+            return exposition.text(self._read(), openmetrics=openmetrics, target=about)
+
+    # Everything below runs in the thread.
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._wake.wait(_INTERVAL)
+            self._wake.clear()
+            self._drain(pause=True)
+        self._drain(pause=False)
+        if self._pusher is not None:
+            self._pusher.close()
+        self._otlp.close()
+        for file in (self._traces_file, self._events_file):
+            if file is not None:
+                file.close()
+
+    def _drain(self, *, pause: bool) -> None:
+        with self._draining:
+            queue = self._queue
+            while queue:
+                batch: list[Record] = []
+                done: threading.Event | None = None
+                while queue and len(batch) < _BATCH:
+                    item = queue.popleft()
+                    if isinstance(item, threading.Event):
+                        done = item
+                        break
+                    batch.append(item)
+                if batch:
+                    self._write(batch, pause=pause and done is None)
+                if done is not None:
+                    done.set()
+
+    def _write(self, batch: list[Record], *, pause: bool) -> None:
+        traces: list[str] = []
+        events: list[str] = []
+        for first in range(0, len(batch), _TURN):
+            for record in batch[first : first + _TURN]:
+                self._guarded("render", partial(self._render, record, traces, events))
+            if pause:
+                time.sleep(_PAUSE)
+        if self._traces_file is not None and traces:
+            self._append("traces", self._traces_file, self._envelope.traces(traces))
+        if self._events_file is not None and events:
+            self._append("logs", self._events_file, self._envelope.logs(events))
+        if self._ledger is not None:
+            self._guarded("ledger", partial(self._ledger.write, batch), len(batch))
+
+    def _render(self, record: Record, traces: list[str], events: list[str]) -> None:
+        sampled = self._sampled(record)
+        made, route_id = self._renderer.spans(record)
+        happened = self._events.events(record, route_id)
+        with self._tables:
+            self._measurer.record(record, sampled=sampled)
+        if not sampled:
+            made = []
+        if self._traces_file is not None:
+            traces.extend(map(span_text, made))
+        if self._events_file is not None:
+            events.extend(map(event_text, happened))
+        if self._otlp.traces or self._otlp.logs:
+            self._otlp.send(made, happened)
+
+    def _sampled(self, record: Record) -> bool:
+        context = record.call.trace
+        if self._sampler is None:
+            return context.sampled
+        return is_sampled(self._sampler, context.trace_id, context.parent_id, context.flags)
+
+    def _guarded(self, part: str, act: Callable[[], None], count: int = 1) -> None:
+        """The border of the thread: one record that cannot be rendered must not end the telemetry of all others."""
+        try:
+            act()
+        except Exception:  # noqa: BLE001 - counted and logged; there is nobody above to tell
+            self._lose("records", f"{part}_failed", count)
+            if part not in self._complained:
+                self._complained.add(part)
+                _log.exception("telemetry: %s failed; further failures are only counted", part)
+
+    def _append(self, signal: Signal, file: LineFile, lines: bytes) -> None:
+        try:
+            file.append(lines)
+        except OSError as fault:
+            self._lose(signal, "write_failed", 1)
+            if signal not in self._complained:
+                self._complained.add(signal)
+                _log.warning("%s cannot be written to %s: %s", signal, file.path, fault)
+
+    def _lose(self, signal: str, reason: str, count: int) -> None:
+        with self._tables:
+            self._losses[signal, reason] = self._losses.get((signal, reason), 0) + count
+
+    def _export_lost(self, signal: Signal, count: int) -> None:
+        self._lose(signal, "export_failed", count)
+
+    def _read(self) -> list[metrics.Table]:
+        """All tables, with the losses and the queue's own in them. Called with the lock held."""
+        dropped = self._metrics.table(metrics.DROPPED)
+        dropped.at(("records", "queue_full")).total = self._overflowed
+        for labels, count in self._losses.items():
+            dropped.at(labels).total = count
+        return self._metrics.read()
+
+    def _push(self, environ: Mapping[str, str]) -> push.Pusher | None:
+        if disabled(environ) or not wants("metrics", environ):
+            return None
+        target = exporter("metrics", environ)
+        if target is None:
+            return None
+        return push.Pusher(target, self._collect, self._export_lost, every=push.interval(environ))
+
+    def _collect(self) -> MetricsData:
+        with self._tables:
+            return push.metrics_data(
+                self._read(), self._resource, self._scope, since=self._metrics.started_ns, now=clock.wall_ns()
+            )
+
+
+def _file(asked: str | None, fallback: str, *, default: bool) -> LineFile | None:
+    """The file that was asked for, or the one in the state directory when nothing else takes the signal."""
+    path = asked or (fallback if default else None)
+    return LineFile(path) if path else None
