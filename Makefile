@@ -44,7 +44,7 @@ format: $(DEV_STAMP)  ## rewrite the code as the formatter wants it
 
 test-vllm: $(DEV_STAMP)  ## the tests against a real vLLM on CPU (Linux x86-64; 2.5 GB the first time)
 	FW_CACHE=$(CACHE) $(BIN)/python tests/vllm/environment.py
-	FW_CACHE=$(CACHE) $(BIN)/pytest tests/vllm -m vllm $(ARGS)
+	FW_CACHE=$(CACHE) $(BIN)/pytest tests/vllm tests/realservers -m vllm $(ARGS)
 
 test-litellm: $(DEV_STAMP)  ## the tests of the litellm bridge, with a litellm of its own
 	FW_CACHE=$(CACHE) $(BIN)/python tests/litellm/environment.py

@@ -1,4 +1,4 @@
-"""What every test stands on: no network but loopback, no key of a real provider, one real model server per worker."""
+"""What every test stands on: no network but loopback, no key of a real provider."""
 
 import ipaddress
 import os
@@ -9,17 +9,18 @@ from typing import Any
 
 import pytest
 
-pytest_plugins = ["pytester"]
+pytest_plugins = ["pytester", "real_servers"]
 
 _LOCAL_NAMES = {"localhost", "ip6-localhost", ""}
 _RESERVED_SUFFIX = ".invalid"
+_KEPT = {"FW_CACHE", "FW_MODEL_DIR", "FW_LITELLM_PYTHON"}
 _attempts: list[str] = []
 
 # A key in the developer's shell must never turn a test into a paid call.
 for _name in [name for name in os.environ if name.endswith("_API_KEY")]:
     del os.environ[_name]
 # A developer's own telemetry settings and proxies must not change what a test sees.
-for _name in [name for name in os.environ if name.startswith(("OTEL_", "FW_")) and name != "FW_CACHE"]:
+for _name in [name for name in os.environ if name.startswith(("OTEL_", "FW_")) and name not in _KEPT]:
     del os.environ[_name]
 for _name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
     os.environ.pop(_name, None)
