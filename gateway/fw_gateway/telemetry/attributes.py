@@ -70,7 +70,12 @@ def call_attributes(record: Record) -> dict[str, Value]:
 
     They stand on the gateway's SERVER span, or, for a call in process, on the caller's own chat span.
     """
-    call, plan = record.call, record.plan
+    return rollup(record) if record.plan is None else {**rollup(record), **estimated(record.plan)}
+
+
+def rollup(record: Record) -> dict[str, Value]:
+    """What a call was; the half of `call_attributes` that no other call shares."""
+    call = record.call
     found: dict[str, Value] = {
         "fw.decision.id": call.decision_id,
         "fw.request.model": call.model,
@@ -85,8 +90,6 @@ def call_attributes(record: Record) -> dict[str, Value]:
         found["fw.step.name"] = call.identity.step
     if call.key_id:
         found["fw.api_key.id"] = call.key_id
-    if plan is not None:
-        found.update(estimated(plan))
     if (cost := record.cost) is not None:
         found["fw.call.actual.cost"] = dollars(cost)
     served = record.served
@@ -136,9 +139,8 @@ def overhead(record: Record) -> float:
     return max(0.0, record.ended - call.started - busy)
 
 
-def server_attributes(record: Record) -> dict[str, Value]:
-    """What HTTP says of the SERVER span; `call_attributes` come on top."""
-    call = record.call
+def server_attributes(call: Call, status: int, error: str) -> dict[str, Value]:
+    """What HTTP says of the SERVER span, with its status and its (closed) error type; `call_attributes` come on top."""
     found: dict[str, Value] = {
         "http.request.method": "POST",
         "http.route": call.route,
@@ -146,15 +148,15 @@ def server_attributes(record: Record) -> dict[str, Value]:
         "url.scheme": call.scheme,
         "openinference.span.kind": "CHAIN",
     }
-    if record.status:
-        found["http.response.status_code"] = record.status
+    if status:
+        found["http.response.status_code"] = status
     if call.server[0]:
         found["server.address"] = call.server[0]
         found["server.port"] = call.server[1]
     if call.user_agent:
         found["user_agent.original"] = call.user_agent
-    if record.error_type:
-        found["error.type"] = error_type(record.error_type)
+    if error:
+        found["error.type"] = error
     return found
 
 
@@ -271,32 +273,25 @@ def request_attributes(call: Call) -> dict[str, Value]:
     return found
 
 
-def attempt_attributes(attempt: Attempt, call: Call, *, prices: str) -> dict[str, Value]:
-    """What one attempt did; `target_attributes` and `request_attributes` come beside it."""
+def attempt_outcome(attempt: Attempt, *, prices: str) -> dict[str, Value]:
+    """The part of what an attempt did that takes few values; `target_attributes` and `request_attributes` come beside it."""
     found: dict[str, Value] = {
         "fw.attempt.number": attempt.number,
         "fw.attempt.reason": attempt.reason,
         "fw.attempt.outcome": attempt.outcome or "error",
     }
-    error = error_type(attempt.error_type)
-    if error:
-        found["error.type"] = error
+    if attempt.error_type:
+        found["error.type"] = error_type(attempt.error_type)
     if attempt.trigger:
         found["fw.attempt.trigger"] = error_type(attempt.trigger)
-    if attempt.backoff:
-        found["fw.attempt.backoff"] = float(attempt.backoff)
     if attempt.server[0]:
         found["server.address"] = attempt.server[0]
         found["server.port"] = attempt.server[1]
-    if attempt.resends:
-        found["http.request.resend_count"] = attempt.resends
-    _response(attempt, found)
-    if call.stream:
-        _stream(attempt, found)
-    if attempt.usage is not None:
-        _usage(attempt.usage, found, failed=bool(error))
+    if attempt.response_model:
+        found["gen_ai.response.model"] = attempt.response_model
+    if attempt.finish_reasons:
+        found["gen_ai.response.finish_reasons"] = list(attempt.finish_reasons)
     if attempt.cost is not None:
-        found["fw.cost.amount"] = dollars(attempt.cost)
         found["fw.cost.currency"] = "USD"
         found["fw.cost.source"] = attempt.cost_source
         if prices:
@@ -304,13 +299,22 @@ def attempt_attributes(attempt: Attempt, call: Call, *, prices: str) -> dict[str
     return found
 
 
-def _response(attempt: Attempt, found: dict[str, Value]) -> None:
+def attempt_attributes(attempt: Attempt, *, stream: bool) -> dict[str, Value]:
+    """The part of what an attempt did that is its own: times, tokens, money."""
+    found: dict[str, Value] = {}
+    if attempt.backoff:
+        found["fw.attempt.backoff"] = float(attempt.backoff)
+    if attempt.resends:
+        found["http.request.resend_count"] = attempt.resends
     if attempt.response_id:
         found["gen_ai.response.id"] = attempt.response_id
-    if attempt.response_model:
-        found["gen_ai.response.model"] = attempt.response_model
-    if attempt.finish_reasons:
-        found["gen_ai.response.finish_reasons"] = list(attempt.finish_reasons)
+    if stream:
+        _stream(attempt, found)
+    if attempt.usage is not None:
+        _usage(attempt.usage, found, failed=bool(attempt.error_type))
+    if attempt.cost is not None:
+        found["fw.cost.amount"] = dollars(attempt.cost)
+    return found
 
 
 def _stream(attempt: Attempt, found: dict[str, Value]) -> None:

@@ -1,11 +1,10 @@
 """The log events of a call: the decision with all its candidates, the outcome as one wide row, and each failed attempt."""
 
-from typing import Any
-
 from fw_gateway.telemetry import attributes, spans
 from fw_gateway.telemetry.otlp import INFO, WARN, Event, Fragment, Value
+from fw_gateway.telemetry.spans import Rendered
 from fw_gateway.values import Attempt, Record
-from fw_policies.model import Candidate, Estimate, Plan
+from fw_policies.model import Candidate, Outlook, Plan
 
 
 def decision_body(plan: Plan) -> Fragment:
@@ -36,19 +35,14 @@ def _candidate(candidate: Candidate) -> Value:
     return found
 
 
-def _outlook(outlook: Any) -> dict[str, Value]:
-    """Means and intervals of what is known; cost in US dollars."""
+def _outlook(outlook: Outlook) -> dict[str, Value]:
+    """Means of what is known; cost in US dollars. The ledger keeps the intervals."""
     found: dict[str, Value] = {}
-    for name in ("quality", "ttft", "latency", "cost", "output_tokens"):
-        estimate: Estimate | None = getattr(outlook, name)
+    for name, estimate in (("quality", outlook.quality), ("ttft", outlook.ttft), ("latency", outlook.latency)):
         if estimate is not None:
-            scale = 1e-9 if name == "cost" else 1.0
-            found[name] = {
-                "mean": estimate.mean * scale,
-                "low": estimate.low * scale,
-                "high": estimate.high * scale,
-                "n": float(estimate.n),
-            }
+            found[name] = float(estimate.mean)
+    if outlook.cost is not None:
+        found["cost"] = attributes.dollars(outlook.cost.mean)
     return found
 
 
@@ -59,41 +53,39 @@ class Events:
         """Nothing is remembered yet."""
         self._plans = spans.ByIdentity[Plan, Fragment](decision_body)
 
-    def events(self, record: Record, route_id: str) -> list[Event]:
+    def events(self, record: Record, rendered: Rendered) -> list[Event]:
         """Everything that is to be logged of one call, in order of time."""
-        call = record.call
+        call, plan = record.call, record.plan
         made: list[Event] = []
-        if record.plan is not None:
-            made.append(self._event(record, "fw.route.decision", route_id, self._plans[record.plan]))
+        if plan is not None:
+            made.append(_event(record, "fw.route.decision", max(record.routed_ns, call.started_ns)))
+            made[0].span_id = rendered.route_id
+            made[0].shared = (self._plans[plan],)
         made.extend([_exception(attempt, record) for attempt in record.attempts if attempt.error_type])
-        outcome = self._event(record, "fw.call.outcome", call.span_id, None)
-        outcome.body.update(_outcome(record))
+        outcome = _event(record, "fw.call.outcome", spans.at(call, record.ended))
+        outcome.shared = (*rendered.call, rendered.who)
+        outcome.body = _outcome(record)
         made.append(outcome)
         return made
 
-    @staticmethod
-    def _event(record: Record, name: str, span_id: str, shared: Fragment | None) -> Event:
-        call = record.call
-        route = name == "fw.route.decision"
-        own: dict[str, Value] = {"fw.decision.id": call.decision_id}
-        own.update(attributes.identity(call))
-        return Event(
-            name=name,
-            severity=INFO,
-            time=max(record.routed_ns, call.started_ns) if route else spans.at(call, record.ended),
-            trace_id=call.trace.trace_id,
-            span_id=span_id,
-            flags=call.trace.flags & 1,
-            attributes=own,
-            body={"decision_id": call.decision_id},
-            shared=shared,
-        )
+
+def _event(record: Record, name: str, time: int) -> Event:
+    call = record.call
+    return Event(
+        name=name,
+        severity=INFO,
+        time=time,
+        trace_id=call.trace.trace_id,
+        span_id=call.span_id,
+        flags=call.trace.flags & 1,
+        attributes={"fw.decision.id": call.decision_id},
+        body={},
+    )
 
 
 def _outcome(record: Record) -> dict[str, Value]:
-    """The wide row: every attribute of the call, its status, and its attempts."""
-    body: dict[str, Value] = attributes.call_attributes(record)
-    body["status"] = record.status
+    """What the wide row has besides the attributes of the call: its status, and its attempts."""
+    body: dict[str, Value] = {"status": record.status}
     if record.error_type:
         body["error.type"] = attributes.error_type(record.error_type)
     body["attempts"] = [_attempt(attempt, record) for attempt in record.attempts]
@@ -102,8 +94,6 @@ def _outcome(record: Record) -> dict[str, Value]:
 
 def _attempt(attempt: Attempt, record: Record) -> Value:
     found: dict[str, Value] = {
-        "number": attempt.number,
-        "reason": attempt.reason,
         "deployment": attempt.target.deployment,
         "outcome": attempt.outcome or "error",
         "duration": max(0.0, (attempt.ended if attempt.ended is not None else record.ended) - attempt.started),

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 
 from fw_gateway.telemetry import attributes, metrics, spans
 from fw_gateway.telemetry.metrics import Exemplar, Metrics
+from fw_gateway.telemetry.otlp import Value
 from fw_gateway.values import Attempt, Call, Record
 from fw_policies.model import NANO_USD, Target
 
@@ -38,8 +39,8 @@ class Measurer:
         self._route = tables.table(metrics.ROUTE_DURATION)
         self._ratio = tables.table(metrics.ESTIMATE_ERROR)
 
-    def record(self, record: Record, *, sampled: bool) -> None:
-        """Count everything there is to count in one call."""
+    def record(self, record: Record, rolled: Mapping[str, Value], *, sampled: bool) -> None:
+        """Count everything there is to count in one call; `rolled` is its `attributes.rollup`."""
         call = record.call
         duration = max(0.0, record.ended - call.started)
         error = attributes.error_type(record.error_type)
@@ -49,7 +50,7 @@ class Measurer:
         exemplar = (duration, now, call.trace.trace_id, span_id) if sampled else None
         labels = (self._alias(call), record.outcome, error)
         self._call.observe(labels, duration, exemplar)
-        overhead = attributes.overhead(record)
+        overhead = float(rolled["fw.call.overhead.duration"])  # type: ignore[arg-type]
         self._overhead.observe(labels, overhead, (overhead, now, call.trace.trace_id, span_id) if sampled else None)
         if not call.embedded:
             self._http.observe(("POST", call.route, record.status), duration, exemplar)

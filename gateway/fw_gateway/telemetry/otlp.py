@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii
 
+import orjson
+
 Value = str | bool | int | float | None | Sequence["Value"] | Mapping[str, "Value"]
 """What an attribute or an event body may hold. None inside an array is an unknown, encoded as an empty value."""
 
@@ -33,7 +35,7 @@ def quote(text: str) -> str:
 def number(value: float) -> str:
     """A double as JSON; what JSON has no number for is spelled out, as OTLP/JSON demands."""
     if math.isfinite(value):
-        return repr(value)
+        return orjson.dumps(value).decode()  # a quarter of the cost of repr
     return '"NaN"' if value != value else '"Infinity"' if value > 0 else '"-Infinity"'  # noqa: PLR0124 - NaN
 
 
@@ -71,6 +73,8 @@ def attributes(mapping: Mapping[str, Value]) -> str:
             parts.append(f'{{"key":"{key}","value":{{"stringValue":{encode_basestring_ascii(value)}}}}}')  # type: ignore[arg-type]
         elif kind is int and -_INT64 <= value < _INT64:  # type: ignore[operator]
             parts.append(f'{{"key":"{key}","value":{{"intValue":"{value}"}}}}')
+        elif kind is float and value - value == 0.0:  # type: ignore[operator]  # finite
+            parts.append(f'{{"key":"{key}","value":{{"doubleValue":{orjson.dumps(value).decode()}}}}}')
         else:
             parts.append(f'{{"key":"{key}","value":{any_value(value)}}}')
     return ",".join(parts)
@@ -121,11 +125,7 @@ class Span:
     @property
     def attributes(self) -> dict[str, Value]:
         """All attributes, in the order they are encoded."""
-        merged: dict[str, Value] = {}
-        for fragment in self.shared:
-            merged.update(fragment.mapping)
-        merged.update(self.own)
-        return merged
+        return merged(self.shared, self.own)
 
 
 @dataclass(slots=True)
@@ -140,7 +140,7 @@ class Event:
     flags: int
     attributes: dict[str, Value]
     body: dict[str, Value]
-    shared: Fragment | None = None
+    shared: tuple[Fragment, ...] = ()
 
     @property
     def severity_text(self) -> str:
@@ -149,8 +149,24 @@ class Event:
 
     @property
     def whole_body(self) -> dict[str, Value]:
-        """The body with its shared part."""
-        return {**(self.shared.mapping if self.shared else {}), **self.body}
+        """The body with its shared parts."""
+        return merged(self.shared, self.body)
+
+
+def merged(shared: Iterable[Fragment], own: Mapping[str, Value]) -> dict[str, Value]:
+    """One mapping, in the order in which it is encoded."""
+    whole: dict[str, Value] = {}
+    for fragment in shared:
+        whole.update(fragment.mapping)
+    whole.update(own)
+    return whole
+
+
+def _listed(shared: Iterable[Fragment], own: Mapping[str, Value]) -> str:
+    texts = [fragment.text for fragment in shared if fragment.text]
+    if own:
+        texts.append(attributes(own))
+    return ",".join(texts)
 
 
 _LINK_TEXT = {
@@ -168,15 +184,10 @@ def _links(span: Span) -> str:
     )
 
 
-def _join(first: str, second: str) -> str:
-    return f"{first},{second}" if first and second else first or second
-
-
 def span_text(span: Span) -> str:
     """One OTLP/JSON span."""
-    text = ",".join([fragment.text for fragment in span.shared if fragment.text])
-    own = attributes(span.own)
-    listed = f'"attributes":[{_join(text, own)}],' if text or own else ""
+    text = _listed(span.shared, span.own)
+    listed = f'"attributes":[{text}],' if text else ""
     parent = f'"parentSpanId":"{span.parent_id}",' if span.parent_id else ""
     state = f'"traceState":{quote(span.state)},' if span.state else ""
     links = f'"links":[{_links(span)}],' if span.links else ""
@@ -193,8 +204,7 @@ def span_text(span: Span) -> str:
 
 def event_text(event: Event) -> str:
     """One OTLP/JSON log record."""
-    shared = event.shared.text if event.shared else ""
-    values = _join(shared, attributes(event.body))
+    values = _listed(event.shared, event.body)
     body = f'{{"kvlistValue":{{"values":[{values}]}}}}' if values else "{}"
     listed = f'"attributes":[{attributes(event.attributes)}],' if event.attributes else ""
     flags = f'"flags":{event.flags},' if event.flags else ""

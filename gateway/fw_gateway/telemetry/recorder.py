@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from opentelemetry.sdk.metrics.export import MetricsData
@@ -82,14 +83,10 @@ class Recorder:
         self._sampler = sampler(self._resource) if environ.get("OTEL_TRACES_SAMPLER") else None
         self._losses: dict[tuple[str, str], int] = {}
         self._otlp = Otlp(environ, self._resource, self._scope, self._export_lost)
-        state = f"{config.server.state_dir}/" if config.server.state_dir else ""
-        asked = settings.traces_file or environ.get("FW_TRACES_FILE")
-        self._traces_file = _file(
-            asked, f"{state}traces.jsonl", default=not self._otlp.traces and not refused("traces", environ)
-        )
-        self._events_file = _file(
-            None, f"{state}events.jsonl", default=not self._otlp.logs and not refused("logs", environ)
-        )
+        self._traces_file = _traces_file(config, environ, exported=self._otlp.traces)
+        # Decisions and outcomes are in the ledger anyway, so their events are written only where somebody asks for them.
+        self._events_file = LineFile(environ["FW_EVENTS_FILE"]) if environ.get("FW_EVENTS_FILE") else None
+        self._logs = self._events_file is not None or self._otlp.logs
         self._pusher = self._push(environ)
         self._queue: deque[Record | threading.Event] = deque()
         self._limit = queue
@@ -210,12 +207,11 @@ class Recorder:
 
     def _render(self, record: Record, traces: list[str], events: list[str]) -> None:
         sampled = self._sampled(record)
-        made, route_id = self._renderer.spans(record)
-        happened = self._events.events(record, route_id)
+        rendered = self._renderer.render(record)
         with self._tables:
-            self._measurer.record(record, sampled=sampled)
-        if not sampled:
-            made = []
+            self._measurer.record(record, rendered.call[0].mapping, sampled=sampled)
+        made = rendered.spans if sampled else []
+        happened = self._events.events(record, rendered) if self._logs else []
         if self._traces_file is not None:
             traces.extend(map(span_text, made))
         if self._events_file is not None:
@@ -278,7 +274,11 @@ class Recorder:
             )
 
 
-def _file(asked: str | None, fallback: str, *, default: bool) -> LineFile | None:
-    """The file that was asked for, or the one in the state directory when nothing else takes the signal."""
-    path = asked or (fallback if default else None)
-    return LineFile(path) if path else None
+def _traces_file(config: "Config", environ: Mapping[str, str], *, exported: bool) -> LineFile | None:
+    """The file that was asked for, or the one in the state directory when spans go nowhere else."""
+    path = config.telemetry.traces_file or environ.get("FW_TRACES_FILE")
+    if path:
+        return LineFile(path)
+    if exported or refused("traces", environ) or not config.server.state_dir:
+        return None
+    return LineFile(Path(config.server.state_dir) / "traces.jsonl")

@@ -1,6 +1,7 @@
 """One record as spans: SERVER, route, and one attempt span each, siblings under it."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from fw_gateway import clock
@@ -35,8 +36,42 @@ class ByIdentity(Generic[Key, Made]):
         return made
 
 
+class ByKey:
+    """Fragments of what takes few values, by those values; forgotten all at once when they turn out to be many."""
+
+    __slots__ = ("_kept", "_limit")
+
+    def __init__(self, limit: int = 1024) -> None:
+        """At most `limit` fragments are remembered."""
+        self._limit = limit
+        self._kept: dict[tuple[object, ...], Fragment] = {}
+
+    def get(self, key: tuple[object, ...]) -> Fragment | None:
+        """What was remembered."""
+        return self._kept.get(key)
+
+    def put(self, key: tuple[object, ...], mapping: Mapping[str, Value]) -> Fragment:
+        """Encode and remember."""
+        if len(self._kept) >= self._limit:
+            self._kept.clear()
+        made = self._kept[key] = Fragment(mapping)
+        return made
+
+
+@dataclass(slots=True)
+class Rendered:
+    """The spans of a call, and what its events need of them."""
+
+    spans: list[Span]
+    route_id: str
+    """Empty when nothing was planned."""
+    call: tuple[Fragment, ...]
+    """`call_attributes`, encoded: they stand on the SERVER span and in the outcome event."""
+    who: Fragment
+
+
 class Renderer:
-    """Makes the spans of a record; remembers what plans and targets look like."""
+    """Makes the spans of a record; remembers what plans, targets and callers look like."""
 
     def __init__(self, *, providers: Mapping[str, str], version: str, prices: str = "") -> None:
         """`providers`: our name of a provider -> `gen_ai.provider.name`; `prices`: version of the price table."""
@@ -45,62 +80,86 @@ class Renderer:
         self._routes = ByIdentity[Plan, Fragment](
             lambda plan: Fragment(attributes.route_attributes(plan, version=version))
         )
+        self._estimates = ByIdentity[Plan, Fragment](lambda plan: Fragment(attributes.estimated(plan)))
         self._targets = {
             operation: ByIdentity[Target, Fragment](self._target_maker(operation))
             for operation in attributes.OPERATIONS
         }
-
-    def provider(self, target: Target) -> str:
-        """`gen_ai.provider.name` of a target."""
-        return self._providers.get(target.provider, target.provider)
-
-    def route(self, plan: Plan) -> Fragment:
-        """The attributes of a plan's route span."""
-        return self._routes[plan]
+        self._http = ByKey()
+        self._who = ByKey()
+        self._outcomes = ByKey()
 
     def _target_maker(self, operation: str) -> Callable[[Target], Fragment]:
-        return lambda target: Fragment(attributes.target_attributes(target, operation, provider=self.provider(target)))
-
-    def spans(self, record: Record) -> tuple[list[Span], str]:
-        """All spans of a call, and the id of its route span ("" when nothing was planned)."""
-        call, plan = record.call, record.plan
-        who = attributes.identity(call)
-        begin, last = call.started_ns, _end(record)
-        spans: list[Span] = []
-        if not call.embedded:
-            spans.append(_server(record, who, last))
-        route_id = ""
-        if plan is not None:
-            route_id = clock.span_id()
-            start = min(max(record.routed_ns, begin), last)
-            spans.append(
-                Span(
-                    trace_id=call.trace.trace_id,
-                    span_id=route_id,
-                    parent_id=call.span_id,
-                    name=f"route {plan.policy or plan.reason}",
-                    kind=INTERNAL,
-                    start=start,
-                    end=min(start + int(record.routing * 1e9), last),
-                    own={"fw.decision.id": call.decision_id, **who},
-                    shared=(self._routes[plan],),
-                    state=call.trace.state,
-                    flags=call.trace.flags,
-                )
+        return lambda target: Fragment(
+            attributes.target_attributes(
+                target, operation, provider=self._providers.get(target.provider, target.provider)
             )
+        )
+
+    def render(self, record: Record) -> Rendered:
+        """All spans of a call. An in-process call has no SERVER span: its parent is the caller's own chat span."""
+        call, plan = record.call, record.plan
+        key = (call.identity.agent, call.identity.thread)
+        who = self._who.get(key) or self._who.put(key, attributes.identity(call))
+        rolled: tuple[Fragment, ...] = (Fragment(attributes.rollup(record)),)
+        if plan is not None:
+            rolled = (*rolled, self._estimates[plan])
+        last = _end(record)
+        made = Rendered([], "", rolled, who)
+        if not call.embedded:
+            made.spans.append(self._server(record, made, last))
+        if plan is not None:
+            made.route_id = clock.span_id()
+            made.spans.append(self._route(record, plan, made, last))
         if record.attempts:
             asked = attributes.request_attributes(call)
-            asked.update(who)
-            spans.extend([self._attempt(attempt, record, asked, route_id) for attempt in record.attempts])
-        return spans, route_id
+            made.spans.extend([self._attempt(attempt, record, asked, made) for attempt in record.attempts])
+        return made
 
-    def _attempt(self, attempt: Attempt, record: Record, asked: Mapping[str, Value], route_id: str) -> Span:
+    def _server(self, record: Record, made: Rendered, last: int) -> Span:
+        call = record.call
+        error = attributes.error_type(record.error_type)
+        key = (call.route, call.scheme, call.server, call.user_agent, record.status, error)
+        http = self._http.get(key) or self._http.put(key, attributes.server_attributes(call, record.status, error))
+        return Span(
+            trace_id=call.trace.trace_id,
+            span_id=call.span_id,
+            parent_id=call.trace.parent_id,
+            name=f"POST {call.route}",
+            kind=SERVER,
+            start=call.started_ns,
+            end=last,
+            own={},
+            shared=(http, made.who, *made.call),
+            state=call.trace.state,
+            remote=bool(call.trace.parent_id),
+            error=f"HTTP {record.status}" if record.status >= 500 else None,
+            flags=call.trace.flags,
+        )
+
+    def _route(self, record: Record, plan: Plan, made: Rendered, last: int) -> Span:
+        call = record.call
+        start = min(max(record.routed_ns, call.started_ns), last)
+        return Span(
+            trace_id=call.trace.trace_id,
+            span_id=made.route_id,
+            parent_id=call.span_id,
+            name=f"route {plan.policy or plan.reason}",
+            kind=INTERNAL,
+            start=start,
+            end=min(start + int(record.routing * 1e9), last),
+            own={"fw.decision.id": call.decision_id},
+            shared=(self._routes[plan], made.who),
+            state=call.trace.state,
+            flags=call.trace.flags,
+        )
+
+    def _attempt(self, attempt: Attempt, record: Record, asked: Mapping[str, Value], made: Rendered) -> Span:
         call, target = record.call, attempt.target
-        own = attributes.attempt_attributes(attempt, call, prices=self._prices)
+        own = attributes.attempt_attributes(attempt, stream=call.stream)
         own.update(asked)
         start = at(call, attempt.started)
         end = at(call, attempt.ended if attempt.ended is not None else max(record.ended, attempt.started))
-        error = own.get("error.type")
         return Span(
             trace_id=call.trace.trace_id,
             span_id=attempt.span_id,
@@ -110,11 +169,28 @@ class Renderer:
             start=start,
             end=max(start, end),
             own=own,
-            shared=(self._targets[call.operation][target],),
-            links=_links(attempt, record.attempts, route_id),
+            shared=(self._targets[call.operation][target], self._outcome(attempt), made.who),
+            links=_links(attempt, record.attempts, made.route_id),
             state=call.trace.state,
-            error=None if error is None else describe(attempt),
+            error=describe(attempt) if attempt.error_type else None,
             flags=call.trace.flags,
+        )
+
+    def _outcome(self, attempt: Attempt) -> Fragment:
+        key = (
+            attempt.number,
+            attempt.reason,
+            attempt.outcome,
+            attempt.error_type,
+            attempt.trigger,
+            attempt.server,
+            attempt.response_model,
+            attempt.finish_reasons,
+            attempt.cost is None,
+            attempt.cost_source,
+        )
+        return self._outcomes.get(key) or self._outcomes.put(
+            key, attributes.attempt_outcome(attempt, prices=self._prices)
         )
 
 
@@ -133,28 +209,6 @@ def at(call: Call, moment: float) -> int:
 def _end(record: Record) -> int:
     moments = [attempt.ended for attempt in record.attempts if attempt.ended is not None]
     return at(record.call, max([record.ended, *moments]))
-
-
-def _server(record: Record, who: Mapping[str, Value], last: int) -> Span:
-    call = record.call
-    own = attributes.server_attributes(record)
-    own.update(attributes.call_attributes(record))
-    own.update(who)
-    failed = record.status >= 500
-    return Span(
-        trace_id=call.trace.trace_id,
-        span_id=call.span_id,
-        parent_id=call.trace.parent_id,
-        name=f"POST {call.route}",
-        kind=SERVER,
-        start=call.started_ns,
-        end=last,
-        own=own,
-        state=call.trace.state,
-        remote=bool(call.trace.parent_id),
-        error=f"HTTP {record.status}" if failed else None,
-        flags=call.trace.flags,
-    )
 
 
 def _links(attempt: Attempt, attempts: list[Attempt], route_id: str) -> tuple[Link, ...]:
