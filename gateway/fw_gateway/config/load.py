@@ -62,9 +62,7 @@ def load(
     reading = Reading(env, source.base, problems)
     section = top.raw("models")
     if section is None:
-        hint = (
-            "Write `models: {gpt-6-luna: {deployments: [{provider: openai}]}}`; `fw models --all` lists what is known."
-        )
+        hint = "Write `models: {gpt-6-luna: {deployments: [{provider: openai}]}}`; `fw models --provider openai` lists what is known."
         problems.add(("models",), "is missing: there is nothing to serve.", hint)
     else:
         read_models(section, reading)

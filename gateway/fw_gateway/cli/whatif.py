@@ -1,0 +1,109 @@
+"""Planning without a gateway: the world as the config and the statistics on disk describe it, and policies with a line changed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from ruamel.yaml import YAML
+
+from fw_gateway import clock
+from fw_gateway.cli import output
+from fw_gateway.config import Config
+from fw_gateway.config.policies import DEFAULT, check_policies
+from fw_gateway.config.problems import Problems, near
+from fw_gateway.ledger import LedgerError, open_ledger
+from fw_gateway.ledger.sqlite import FILE
+from fw_policies import spec
+from fw_policies.estimate import Statistics
+from fw_policies.model import Exclusion, Facts, World
+from fw_policies.spec import Policy, PolicyError
+
+
+def world(config: Config) -> World:
+    """Everything but the request, with what was learnt so far if the state directory has it."""
+    return World(
+        targets=tuple(endpoint.target for endpoint in config.endpoints),
+        blocked=cast("Mapping[str, Exclusion]", config.blocked),
+        estimates=_statistics(config).freeze(),
+        today=clock.today(),
+        prices=config.prices,
+        stand_in=config.server.stand_in,
+    )
+
+
+def _statistics(config: Config) -> Statistics:
+    if not (Path(config.server.state_dir) / FILE).is_file():
+        return Statistics()
+    try:
+        ledger = open_ledger(config)
+    except LedgerError:
+        return Statistics()
+    try:
+        found = ledger.load_statistics()
+    finally:
+        ledger.close()
+    return Statistics() if found is None else Statistics.from_dict(found)
+
+
+def pin(facts: Facts, model: str) -> Facts:
+    """The facts of a call that names a model."""
+    return replace(facts, agent="", step="*", model=model)
+
+
+def choose(config: Config, agent: str, policy: str | None) -> Policy:
+    """The policy that a call of `agent` gets: named, else the config's for it, else of its name, else `default`.
+
+    Raises:
+        Fail: a policy was named that is not there.
+    """
+    if policy is not None and policy not in config.policies:
+        raise output.Fail(f"there is no policy `{policy}`.", near(policy, config.policies), code=output.USAGE)
+    for name in (policy, config.agents.get(agent), agent, DEFAULT):
+        if name is not None and name in config.policies:
+            return config.policies[name]
+    hint = near(agent, [*config.agents, *config.policies])
+    raise output.Fail(f"no policy serves agent `{agent}`.", hint, code=output.USAGE)
+
+
+def change(policy: Policy, step: str, lines: Sequence[str], config: Config) -> Policy:
+    """`policy` with `lines` required at `step`, each in place of the line for the same measure.
+
+    Raises:
+        Fail: a line is not in the language, or cannot be held against the models.
+    """
+    document: dict[str, Any] = dict(YAML(typ="safe", pure=True).load(spec.show(policy)))
+    steps = dict(document.get("steps") or {})
+    entry = dict(steps.get(step) or {})
+    kept = [line for line in entry.get("require") or () if _measure(line) not in {_measure(new) for new in lines}]
+    entry["require"] = [*kept, *lines]
+    steps[step] = entry
+    document["steps"] = steps
+    problems = Problems()
+    try:
+        changed = spec.parse(document, source="--set")
+    except PolicyError as fault:
+        details = [f"  {item.path}: {item.message} {item.hint}".rstrip() for item in fault.problems]
+        raise output.Fail("what --set asks for cannot be required.", code=output.USAGE, details=details) from None
+    check_policies({changed.name: changed}, tuple(endpoint.target for endpoint in config.endpoints), problems)
+    if problems.found:
+        details = [f"  {problem}" for problem in problems.found]
+        raise output.Fail("what --set asks for cannot be required.", code=output.USAGE, details=details)
+    return changed
+
+
+def _measure(line: str) -> str:
+    words = line.split()
+    return (
+        words[1]
+        if words and words[0].startswith("p") and words[0][1:].isdigit() and len(words) > 1
+        else (words or [""])[0]
+    )
+
+
+def candidates(mapping: Mapping[str, Any]) -> list[list[str]]:
+    """Every candidate of an explained plan: who, why not, in words."""
+    return [
+        [str(item.get("deployment", "")), str(item.get("excluded") or "may serve"), str(item.get("why", ""))]
+        for item in mapping.get("candidates", ())
+    ]
