@@ -67,7 +67,8 @@ def explain(
 
 def _facts(facts: Facts, said: Sequence[str]) -> Facts:
     """`facts` with what `--fact` says."""
-    labels = []
+    labels: list[tuple[str, str]] = []
+    numbers: dict[str, Any] = {}
     for text in said:
         name, equals, value = text.partition("=")
         if not equals or not value:
@@ -82,8 +83,8 @@ def _facts(facts: Facts, said: Sequence[str]) -> Facts:
             raise output.Fail(f"`{name}` must be a whole number, not `{value}`.", code=output.USAGE)
         else:
             number = quantise(int(value)) if name == "input_tokens" else int(value)
-            facts = replace(facts, **{name: number})
-    return replace(facts, labels=tuple(sorted(labels)))
+            numbers[name] = number
+    return replace(facts, labels=tuple(sorted(labels)), **numbers)
 
 
 def _need(text: str) -> str:

@@ -66,7 +66,7 @@ def _read_model(name: str, section: reader.Section, reading: Reading) -> None:
         section.take("capabilities", _capabilities, None),
         section.take("context", reader.whole, None),
         section.take("max_output", reader.whole, None),
-        frozenset(section.take("tags", reader.texts, ())),
+        frozenset(section.take("tags", reader.texts, list[str]())),
     )
     deployments = section.raw("deployments")
     section.close()
@@ -212,7 +212,7 @@ def _target(deployment: str, row: ProviderRow, section: reader.Section, shared: 
         region=section.take("region", reader.text, None),
         zone=section.take("zone", reader.text, None),
         self_hosted=row.self_hosted,
-        tags=shared.tags | frozenset(section.take("tags", reader.texts, ())),
+        tags=shared.tags | frozenset(section.take("tags", reader.texts, list[str]())),
         deprecated_on=facts.deprecated_on,
     )
 

@@ -111,13 +111,13 @@ def port(value: Any) -> int:
     return value
 
 
-def texts(value: Any) -> tuple[str, ...]:
+def texts(value: Any) -> list[str]:
     """A list of texts."""
     if not isinstance(value, list):
         raise Wrong(
             f"must be a list of texts, not {kind(value)}.", f"Write [{value}]." if isinstance(value, str) else ""
         )
-    return tuple(text(item) for item in value)
+    return [text(item) for item in value]
 
 
 def one_of(choices: Iterable[str]) -> Callable[[Any], str]:
@@ -137,7 +137,7 @@ def _measure(value: Any, units: Mapping[str, Any], what: str, example: str) -> D
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)", value.strip()) if isinstance(value, str) else None
     if match is None or match[2] not in units:
         raise Wrong(f"must be {what}, not {value!r}.", f"Write {example}; units are {', '.join(units)}.")
-    return Decimal(match[1]) * units[match[2]]
+    return Decimal(match[1]) * Decimal(units[match[2]])
 
 
 def seconds(value: Any) -> float:

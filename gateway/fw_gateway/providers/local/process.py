@@ -125,14 +125,13 @@ class LocalModel:
         except TimeoutError:
             message = f"the local model {self.name} was not ready after {START_DEADLINE:g} s."
             raise LocalModelError(f"{message} {self._tail()}".strip()) from None
-        try:
-            answer = json.loads(line)
-            return str(answer["url"])
-        except (ValueError, KeyError, TypeError):
-            reason = answer.get("error", "") if line.startswith(b'{"error"') else ""
-            message = f"llama.cpp could not load {options['model']}: {reason or 'its process ended'}."
-            hint = f"`fw model pull {self.name} --force` fetches the file again."
-            raise LocalModelError(f"{message} {hint} {self._tail()}".strip()) from None
+        answer = _answer(line)
+        if "url" in answer:
+            return answer["url"]
+        reason = answer.get("error", "its process ended").rstrip(".")
+        message = f"llama.cpp could not load {options['model']}: {reason}."
+        hint = f"`fw model pull {self.name} --force` fetches the file again."
+        raise LocalModelError(f"{message} {hint} {self._tail()}".strip())
 
     def _tail(self) -> str:
         """The last lines it logged."""
@@ -163,3 +162,12 @@ class LocalModel:
         if self._log is not None:
             self._log.close()
             self._log = None
+
+
+def _answer(line: bytes) -> dict[str, str]:
+    """The one line that the process says when it serves, or cannot."""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return {}
+    return {str(key): str(text) for key, text in value.items()} if isinstance(value, dict) else {}

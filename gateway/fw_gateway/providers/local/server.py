@@ -33,7 +33,7 @@ def free_port() -> int:
 
 def open_server(options: dict[str, Any]) -> Any:
     """Start llama.cpp's HTTP server; it serves from threads of its own once this returns."""
-    import xllamacpp  # noqa: PLC0415
+    import xllamacpp  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra; its absence is answered
 
     params = xllamacpp.CommonParams()
     params.model.path = options["model"]
@@ -62,6 +62,12 @@ def open_server(options: dict[str, Any]) -> Any:
     return xllamacpp.Server(params)
 
 
+def _watch(done: threading.Event) -> None:
+    """Wait for the pipe to close."""
+    sys.stdin.read()
+    done.set()
+
+
 def main() -> int:
     """Serve until the pipe closes."""
     die_with_parent()
@@ -80,7 +86,7 @@ def main() -> int:
     done = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: done.set())
-    threading.Thread(target=lambda: (sys.stdin.read(), done.set()), daemon=True).start()
+    threading.Thread(target=_watch, args=(done,), daemon=True).start()
     done.wait()
     # llama.cpp has nothing to save; leaving at once beats waiting for generations that nobody reads.
     os._exit(0)
