@@ -1,8 +1,7 @@
 """Records as the engine makes them, for tests: every kind of call a gateway sees."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fw_gateway import clock
 from fw_gateway.catalog.rows import ProviderRow
@@ -19,6 +18,9 @@ from fw_policies.model import (
     Target,
     TokenPrice,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 CANARY = "the-patient-is-called-Ottilie-Quux"
 """A prompt that must never be seen in any telemetry."""
@@ -89,12 +91,21 @@ PLAN = Plan(
     evidence={"outcomes": 412.0, "until": "2026-12-06", "missing": None},
 )
 PINNED = Plan(
-    policy="", version="", step="*", objective="", strategy="single", reason="pinned", targets=(QWEN,), prices="2026-11-20"
+    policy="",
+    version="",
+    step="*",
+    objective="",
+    strategy="single",
+    reason="pinned",
+    targets=(QWEN,),
+    prices="2026-11-20",
 )
 
 
 def config(state_dir: str, *, traces_file: str | None = None) -> Config:
-    endpoints = tuple(Endpoint(target, ROWS[target.provider], "http://127.0.0.1:9/v1") for target in (GPT, QWEN, CLOSED))
+    endpoints = tuple(
+        Endpoint(target, ROWS[target.provider], "http://127.0.0.1:9/v1") for target in (GPT, QWEN, CLOSED)
+    )
     return Config(
         server=ServerConfig(state_dir=state_dir),
         endpoints=endpoints,
@@ -241,5 +252,16 @@ def no_candidate() -> Record:
 
 ALL = {
     made.__name__: made
-    for made in (plain, streamed, fallback, disconnected, exhausted, embedded, refused, pinned, embeddings, no_candidate)
+    for made in (
+        plain,
+        streamed,
+        fallback,
+        disconnected,
+        exhausted,
+        embedded,
+        refused,
+        pinned,
+        embeddings,
+        no_candidate,
+    )
 }
