@@ -78,6 +78,10 @@ class Call:
     """Monotonic seconds, for durations."""
     deadline: float
     """Monotonic seconds by which everything is over."""
+    needs: frozenset[str] = frozenset()
+    """Capabilities that the request uses, read from its body."""
+    receipt: bool = False
+    """The client reads a receipt at the end of a stream (`x-fw-receipt: 1`)."""
     embedded: bool = False
     """In-process call of the SDK: there is no SERVER span, its attributes go to the caller's chat span."""
     user_agent: str = ""

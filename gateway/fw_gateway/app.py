@@ -1,0 +1,244 @@
+"""The only place where things are wired: one Gateway owns every resource's lifetime, and both doors lead into it."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
+
+from aiohttp import web
+
+from fw_gateway import clock
+from fw_gateway.config import Config, Endpoint, Secret
+from fw_gateway.endpoints.reading import Reading
+from fw_gateway.endpoints.request import Request
+from fw_gateway.endpoints.serving import Serving
+from fw_gateway.engine import Engine
+from fw_gateway.errors import NoCandidate
+from fw_gateway.ledger import LedgerError, open_ledger
+from fw_gateway.middleware.auth import Gate
+from fw_gateway.middleware.border import handler, unmatched
+from fw_gateway.middleware.limits import Limits
+from fw_gateway.providers.local import LocalModel
+from fw_gateway.state import Worlds
+from fw_gateway.telemetry import Recorder
+from fw_gateway.telemetry.metrics import CIRCUIT, INFLIGHT, Instrument, Labels
+from fw_gateway.upstream import Route, Upstreams
+from fw_gateway.values import Reply
+from fw_policies.estimate import Statistics
+
+SAVE = 10.0
+"""Seconds between snapshots of the statistics."""
+STATES = {"closed": 0.0, "probing": 0.5, "open": 1.0}
+_log = logging.getLogger("fw.gateway")
+Served = Callable[[Request], Awaitable[Reply]]
+
+
+class Gateway:
+    """The whole gateway in one object. `start` before anything, `stop` after everything."""
+
+    def __init__(self, config: Config) -> None:
+        """Wire it; nothing runs and nothing is opened but the ledger.
+
+        Raises:
+            LedgerError: the state directory cannot be used.
+        """
+        self.config = config
+        self._ledger = open_ledger(config)
+        self._worlds = Worlds(config, Statistics.from_dict(self._ledger.load_statistics() or {}))
+        self.recorder = Recorder(config, self._ledger, gauges=self._gauges)
+        self._upstreams = Upstreams()
+        self._locals: dict[str, LocalModel] = {}
+        self._starting: dict[str, asyncio.Lock] = {}
+        engine = Engine(config, self._worlds, self.recorder, self.route)
+        self._serving = Serving(config, engine)
+        self._reading = Reading(config, self._ledger, self.recorder, self._worlds)
+        self.limits = Limits(config.server.max_body, config.server.max_in_flight)
+        self.listening = False
+        self.routes: tuple[tuple[str, str, Served], ...] = (
+            ("POST", "/v1/chat/completions", self._serving.chat),
+            ("POST", "/v1/embeddings", self._serving.embeddings),
+            ("POST", "/v1/explain", self._serving.explain),
+            ("POST", "/v1/outcomes", self._reading.outcomes),
+            ("GET", "/v1/models", self._reading.models),
+            ("GET", "/v1/decisions/{id}", self._reading.decision),
+            ("GET", "/v1/runs/{id}", self._reading.run),
+            ("GET", "/livez", self._alive),
+            ("GET", "/readyz", self._ready),
+            ("GET", "/metrics", self._metrics),
+        )
+        self._saver: asyncio.TaskGroup | None = None
+        self._stack = AsyncExitStack()
+        self._stopped = asyncio.Event()
+
+    async def start(self, *, models: bool = True) -> None:
+        """Begin to record, to save what is learnt, and (with `models`) the embedded models.
+
+        Raises:
+            LocalModelError, PullError: an embedded model cannot be started.
+        """
+        self.recorder.start()
+        if models:
+            for endpoint in self.config.endpoints:
+                if endpoint.embedded:
+                    await self._local(endpoint)
+
+    async def save(self) -> None:
+        """Save statistics again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(SAVE)
+            await self.save_now()
+
+    async def save_now(self) -> None:
+        """Keep what was learnt, when there is something new."""
+        if not self._worlds.dirty:
+            return
+        self._worlds.dirty = False
+        statistics = self._worlds.statistics.to_dict()
+        try:
+            await asyncio.to_thread(self._ledger.save_statistics, statistics)
+        except LedgerError as fault:
+            self._worlds.dirty = True
+            _log.warning("statistics were not saved: %s", fault)
+
+    async def stop(self) -> None:
+        """Let go of everything; what is recorded is written first."""
+        models, self._locals = list(self._locals.values()), {}
+        try:
+            await self._upstreams.close()
+            await self.save_now()
+            await asyncio.to_thread(self.recorder.stop)
+        finally:
+            for model in models:
+                await model.stop()
+            self._ledger.close()
+
+    async def route(self, endpoint: Endpoint) -> Route:
+        """The way to an endpoint; starts what has to be started first.
+
+        Raises:
+            NoCandidate: what serves it cannot be started.
+        """
+        if endpoint.embedded:
+            model = await self._local(endpoint)
+            return self._upstreams.route(endpoint, url=model.base_url, key=model.key)
+        if endpoint.row.bridge:
+            raise NoCandidate(
+                f"{endpoint.target.provider} needs the litellm bridge.", hint="pip install 'fwsdk[litellm]'"
+            )
+        return self._upstreams.route(endpoint)
+
+    async def _local(self, endpoint: Endpoint) -> LocalModel:
+        name = endpoint.embedded
+        found = self._locals.get(name)
+        if found is not None:
+            return found
+        async with self._starting.setdefault(name, asyncio.Lock()):
+            if name not in self._locals:
+                model = LocalModel(name)
+                await model.start()
+                self._locals[name] = model
+        return self._locals[name]
+
+    def web_app(self, key: Secret | None) -> web.Application:
+        """The HTTP door."""
+        app = web.Application(client_max_size=self.config.server.max_body, middlewares=[unmatched])
+        gate = Gate(key)
+        for method, path, endpoint in self.routes:
+            app.router.add_route(method, path, handler(endpoint, path, gate, self.limits))
+        return app
+
+    def runner(self, key: Secret | None) -> web.AppRunner:
+        """What serves the HTTP door."""
+        return web.AppRunner(
+            self.web_app(key),
+            access_log=None,
+            handler_cancellation=True,
+            auto_decompress=False,
+            keepalive_timeout=75.0,
+            shutdown_timeout=self.config.server.drain,
+        )
+
+    async def _alive(self, request: Request) -> Reply:
+        return Reply(200, {"Content-Type": "text/plain"}, b"ok\n")
+
+    async def _ready(self, request: Request) -> Reply:
+        if self.listening and not self.limits.draining:
+            return Reply(200, {"Content-Type": "text/plain"}, b"ready\n")
+        return Reply(503, {"Content-Type": "text/plain", "Retry-After": "1"}, b"not ready\n")
+
+    async def _metrics(self, request: Request) -> Reply:
+        openmetrics = "openmetrics" in request.headers.get("Accept", "")
+        await asyncio.to_thread(self.recorder.flush, 2.0)
+        text = await asyncio.to_thread(lambda: self.recorder.prometheus(openmetrics=openmetrics))
+        plain = "text/plain; version=0.0.4; charset=utf-8"
+        kind = "application/openmetrics-text; version=1.0.0; charset=utf-8" if openmetrics else plain
+        return Reply(200, {"Content-Type": kind}, text.encode())
+
+    def _gauges(self) -> Iterable[tuple[Instrument, Labels, float]]:
+        for name, deployment in list(self._worlds.deployments.items()):
+            yield INFLIGHT, (name,), float(deployment.busy.count)
+            yield CIRCUIT, (name,), STATES[deployment.circuit.state]
+
+
+def address(host: str, port: int) -> str:
+    """The base url of a listener."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def _serve(config: Config, ready: Callable[[str], None]) -> int:
+    gateway = Gateway(config)
+    stop = asyncio.Event()
+    signals: list[int] = []
+
+    def told(number: int) -> None:
+        signals.append(number)
+        gateway.limits.draining = True
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told, number)
+    runner = gateway.runner(config.server.api_key)
+    try:
+        async with asyncio.TaskGroup() as group:
+            starting = group.create_task(gateway.start())
+            await starting
+            await runner.setup()
+            site = web.TCPSite(runner, config.server.host, config.server.port)
+            await site.start()
+            gateway.listening = True
+            port = runner.addresses[0][1]
+            ready(address(config.server.host, port))
+            saving = group.create_task(gateway.save())
+            await stop.wait()
+            await _drain(gateway, signals)
+            saving.cancel()
+    finally:
+        await runner.cleanup()
+        await gateway.stop()
+    return 0
+
+
+async def _drain(gateway: Gateway, signals: list[int]) -> None:
+    """Wait for requests under way: readiness says 503 first; a second signal is in a hurry."""
+    end = clock.monotonic() + gateway.config.server.drain
+    while gateway.limits.in_flight and clock.monotonic() < end and len(signals) < 2:
+        await asyncio.sleep(0.02)
+
+
+def serve(config: Config, ready: Callable[[str], None] = lambda url: None) -> int:
+    """Serve until SIGTERM or SIGINT; what `fw up` does. `ready` is called with the url once listening.
+
+    Raises:
+        OSError: the address cannot be listened on.
+    """
+    import uvloop
+
+    try:
+        return uvloop.run(_serve(config, ready))
+    except* OSError as group:
+        raise group.exceptions[0] from None
+
+
+__all__ = ["Gateway", "Mapping", "address", "serve"]

@@ -1,0 +1,374 @@
+"""One attempt: encode, send, and either the first content or a fault, as a value. What follows the first content is relayed here too."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+
+import aiohttp
+import orjson
+
+from fw_gateway import clock
+from fw_gateway.providers.dialects import openai_chat
+from fw_gateway.state.health import Busy, Deployment
+from fw_gateway.upstream import EXPECTED, Route, fault_of, send, stale
+from fw_gateway.values import Attempt, AttemptReason, Call, Fault
+from fw_policies.estimate.cost import charge
+from fw_policies.model import Target
+
+PATHS = {"chat": "/chat/completions", "embeddings": "/embeddings"}
+MAX_ANSWER = 64 * 2**20
+"""Bytes of a whole answer; more is a fault."""
+MAX_ERROR = 64 * 2**10
+"""Bytes read of an upstream's error."""
+LINGER = 1.0
+"""Seconds that the end of a finished stream may take; then its connection is not kept."""
+NOT_OURS = frozenset({400, 404, 405, 409, 413, 415, 422})
+"""Statuses by which an upstream blames the request: every target would say the same."""
+
+
+@dataclass(slots=True)
+class Opened:
+    """A committed answer: the client's from here on."""
+
+    attempt: Attempt
+    status: int
+    content_type: str
+    body: bytes | AsyncIterator[bytes]
+
+
+@dataclass(slots=True)
+class Try:
+    """One attempt in the making."""
+
+    call: Call
+    attempt: Attempt
+    route: Route
+    busy: Busy
+    mark: float = 0.0
+    machine_seconds: float | None = None
+
+    def left(self) -> float:
+        """Seconds until the call's deadline."""
+        return self.call.deadline - clock.monotonic()
+
+
+def begin(
+    call: Call, target: Target, route: Route, deployment: Deployment, *, number: int, reason: AttemptReason
+) -> Try:
+    """A fresh attempt; its clock runs from here."""
+    if route.endpoint.forward_name:
+        target = replace(target, model=call.model, upstream_model=call.model)
+    now = clock.monotonic()
+    attempt = Attempt(number, reason, target, clock.span_id(), clock.wall_ns(), now, server=route.server)
+    return Try(call, attempt, route, deployment.busy, deployment.busy.enter(now))
+
+
+async def run(one: Try) -> Opened | Fault:
+    """Make the attempt. A fault leaves it finished; an answer that streams finishes with its stream.
+
+    Raises:
+        asyncio.CancelledError: the client left; the attempt is finished as cancelled.
+    """
+    try:
+        found = await (_stream(one) if one.call.stream else _whole(one))
+    except EXPECTED as exc:
+        found = fault_of(exc)
+    except asyncio.CancelledError:
+        finish(one, outcome="cancelled")
+        raise
+    if isinstance(found, Fault):
+        _failed(one, found)
+    return found
+
+
+def finish(one: Try, *, outcome: str, fault: Fault | None = None) -> None:
+    """Close the books on an attempt, once."""
+    attempt = one.attempt
+    if attempt.outcome is not None:
+        return
+    attempt.ended = clock.monotonic()
+    attempt.outcome = outcome  # type: ignore[assignment]
+    seconds = one.busy.leave(one.mark, attempt.ended)
+    one.machine_seconds = seconds if attempt.target.self_hosted else None
+    if fault is not None:
+        attempt.error_type, attempt.exception, attempt.message = fault.error_type, fault.exception, fault.message
+        attempt.status = fault.status or attempt.status
+    attempt.cost = charge(attempt.target.price, attempt.usage, machine_seconds=one.machine_seconds)
+    if attempt.cost is None and fault is not None and attempt.usage is None and not attempt.target.self_hosted:
+        attempt.cost = 0 if attempt.ttft is None and attempt.target.price is not None else None
+
+
+def _failed(one: Try, fault: Fault) -> None:
+    finish(one, outcome="timeout" if fault.error_type == "timeout" else "error", fault=fault)
+
+
+def _request(one: Try) -> tuple[bytes, dict[str, str]]:
+    """Body and per-call headers."""
+    call, attempt = one.call, one.attempt
+    model = attempt.target.upstream_model
+    body = openai_chat.rewrite(call.body, call.fields, model=model, usage=call.stream and not call.wants_usage)
+    if not one.route.endpoint.traceparent:
+        return body, {}
+    trace = call.trace
+    extra = {"traceparent": f"00-{trace.trace_id}-{attempt.span_id}-{trace.flags & 3:02x}"}
+    if trace.state:
+        extra["tracestate"] = trace.state
+    return body, extra
+
+
+async def _send(one: Try) -> aiohttp.ClientResponse:
+    """Send it; once more when a kept connection turns out to be dead before one byte came back."""
+    body, extra = _request(one)
+    path = PATHS[one.call.operation]
+    try:
+        return await send(one.route, path, body, extra)
+    except (aiohttp.ServerDisconnectedError, ConnectionResetError) as exc:
+        if clock.monotonic() - one.attempt.started > 0.5 or not stale(exc, None):
+            raise
+        one.attempt.resends += 1
+        return await send(one.route, path, body, extra, fresh=True)
+
+
+async def _whole(one: Try) -> Opened | Fault:
+    async with asyncio.timeout(max(0.0, one.left())):
+        response = await _send(one)
+        try:
+            if response.status >= 300:
+                return await _refusal(response)
+            body = await _read(response, MAX_ANSWER)
+        except BaseException:
+            response.close()
+            raise
+    attempt = one.attempt
+    attempt.status = response.status
+    read = openai_chat.read_answer if one.call.operation == "chat" else openai_chat.read_embeddings
+    answer = read(body)
+    attempt.usage = answer.usage
+    if answer.problem:
+        return Fault("invalid_response", answer.problem, status=response.status)
+    attempt.ttft = clock.monotonic() - attempt.started
+    attempt.response_id, attempt.response_model = answer.id, answer.model
+    attempt.finish_reasons = answer.finish_reasons
+    finish(one, outcome="success")
+    return Opened(attempt, response.status, response.headers.get("Content-Type", "application/json"), body)
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """The body, up to `limit` bytes; more is a ValueError of the caller's making, reported as a payload error."""
+    body = await response.content.read(limit + 1) if response.content_length is None else await response.read()
+    if response.content_length is None:
+        while not response.content.at_eof():
+            more = await response.content.read(limit + 1 - len(body))
+            body += more
+            if len(body) > limit:
+                raise aiohttp.ClientPayloadError("the answer is too large")
+    return body
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> Fault:
+    """An answer that is no success, as a fault; its body is kept to be relayed."""
+    status = response.status
+    body = await response.content.read(MAX_ERROR)
+    if response.content.at_eof():
+        response.release()
+    else:
+        response.close()
+    kind = response.headers.get("Content-Type", "")
+    if status < 400:
+        return Fault(str(status), "the upstream answered with a redirect, which is never followed", status=status)
+    message, code = _message(body)
+    error_type = {"context_length_exceeded": "context_length_exceeded", "content_filter": "content_filter"}.get(
+        code, str(status)
+    )
+    return Fault(
+        error_type,
+        message or f"the upstream answered {status}",
+        status=status,
+        retryable=status not in NOT_OURS,
+        retry_after=retry_after(response.headers.get("Retry-After"), response.headers.get("retry-after-ms")),
+        body=body if message and "json" in kind else None,
+        content_type=kind or "application/json",
+    )
+
+
+def _message(body: bytes) -> tuple[str, str]:
+    """Message and code of an error body, if it is one."""
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return "", ""
+    if not isinstance(found, dict):
+        return "", ""
+    inner = found.get("error") or found
+    code = inner.get("code") if isinstance(inner, dict) else ""
+    return openai_chat.error_text(inner), code if isinstance(code, str) else ""
+
+
+def retry_after(seconds: str | None, milliseconds: str | None) -> float | None:
+    """Seconds that a provider asks to be left alone for; a date is read as unknown here."""
+    for text, unit in ((milliseconds, 1e-3), (seconds, 1.0)):
+        try:
+            value = float(text or "x") * unit
+        except ValueError:
+            continue
+        if 0 <= value < 1e6:
+            return value
+    return None
+
+
+async def _stream(one: Try) -> Opened | Fault:
+    """Read until the first content: then the stream is the client's."""
+    call, attempt = one.call, one.attempt
+    limit = min(one.route.endpoint.ttft_limit, one.left())
+    watcher = openai_chat.Watcher(hide_usage=not call.wants_usage, choices=_choices(call))
+    response: aiohttp.ClientResponse | None = None
+    opened = False
+    try:
+        async with asyncio.timeout(max(0.0, limit)):
+            response = await _send(one)
+            if response.status >= 300:
+                return await _refusal(response)
+            attempt.status = response.status
+            kind = response.headers.get("Content-Type", "")
+            if "event-stream" not in kind:
+                return await _not_a_stream(response)
+            first = await _head(response, watcher, attempt)
+        if not watcher.started:
+            return _empty(watcher, attempt)
+        opened = True
+        return Opened(attempt, 200, "text/event-stream; charset=utf-8", relay(one, response, watcher, first))
+    finally:
+        if response is not None and not opened and not response.closed:
+            response.close()
+
+
+def _choices(call: Call) -> int:
+    count = call.fields.get("n")
+    return count if isinstance(count, int) and count > 1 else 1
+
+
+async def _head(response: aiohttp.ClientResponse, watcher: openai_chat.Watcher, attempt: Attempt) -> bytes:
+    """What may be relayed when the first content is there; empty when the stream ended before."""
+    first = b""
+    while not watcher.started and not watcher.over:
+        data = await response.content.readany()
+        if not data:
+            break
+        if attempt.ttft is None:
+            attempt.ttft = clock.monotonic() - attempt.started
+        first = watcher.feed(data)
+    attempt.first_content = clock.monotonic() - attempt.started
+    return first
+
+
+async def _not_a_stream(response: aiohttp.ClientResponse) -> Fault:
+    body = await response.content.read(MAX_ERROR)
+    message, _ = _message(body)
+    return Fault(
+        "invalid_response", message or "the upstream answered a stream with something else", status=response.status
+    )
+
+
+def _empty(watcher: openai_chat.Watcher, attempt: Attempt) -> Fault:
+    """Why a stream that never brought content is a fault."""
+    attempt.first_content = None
+    attempt.usage = watcher.usage
+    attempt.stream_outcome = "upstream_interrupted"
+    if watcher.error is not None:
+        return Fault("stream_interrupted", str(watcher.error["message"]), status=attempt.status)
+    return Fault("stream_interrupted", watcher.problem or "the stream ended before any content", status=attempt.status)
+
+
+async def relay(
+    one: Try, response: aiohttp.ClientResponse, watcher: openai_chat.Watcher, first: bytes
+) -> AsyncIterator[bytes]:
+    """The rest of a committed stream. It ends well, or with an error in band, or because the client left."""
+    attempt = one.attempt
+    stall = one.route.endpoint.stall_limit
+    fault: Fault | None = None
+    last = clock.monotonic()
+    try:
+        if first:
+            yield first
+        while not watcher.over:
+            try:
+                async with asyncio.timeout(max(0.0, min(stall, one.left()))):
+                    data = await response.content.readany()
+            except EXPECTED as exc:
+                fault = fault_of(exc)
+                break
+            if not data:
+                break
+            now = clock.monotonic()
+            attempt.max_gap = max(attempt.max_gap, now - last)
+            last = now
+            out = watcher.feed(data)
+            if out:
+                yield out
+        fault = _verdict(watcher, fault, one)
+        _note(one, watcher, fault)
+        await _end(response, ok=fault is None)
+        if fault is None:
+            yield watcher.terminator
+        else:
+            yield openai_chat.event({"error": _in_band(watcher, fault, one)})
+    finally:
+        if attempt.outcome is None:
+            attempt.stream_outcome = "client_disconnected"
+            _observed(attempt, watcher)
+            finish(one, outcome="cancelled")
+        if not response.closed:
+            response.close()
+
+
+def _verdict(watcher: openai_chat.Watcher, fault: Fault | None, one: Try) -> Fault | None:
+    """Whether the stream is whole. A finish reason makes it so, whatever happened to the connection after."""
+    if watcher.error is not None:
+        return Fault("stream_interrupted", str(watcher.error["message"]))
+    if watcher.problem:
+        return Fault("invalid_response", watcher.problem)
+    if watcher.complete:
+        return None
+    if fault is not None:
+        return replace(fault, message="the deadline passed before the answer was whole") if one.left() <= 0 else fault
+    return Fault("stream_interrupted", "the upstream ended the stream before the answer was whole")
+
+
+def _observed(attempt: Attempt, watcher: openai_chat.Watcher) -> None:
+    attempt.usage = watcher.usage
+    attempt.chunks = watcher.chunks
+    attempt.response_id, attempt.response_model = watcher.id, watcher.model
+    attempt.finish_reasons = watcher.reasons
+
+
+def _note(one: Try, watcher: openai_chat.Watcher, fault: Fault | None) -> None:
+    attempt = one.attempt
+    _observed(attempt, watcher)
+    if fault is None:
+        attempt.stream_outcome = "completed"
+        finish(one, outcome="success")
+    else:
+        attempt.stream_outcome = "upstream_interrupted"
+        _failed(one, fault)
+
+
+def _in_band(watcher: openai_chat.Watcher, fault: Fault, one: Try) -> dict[str, object]:
+    """The error that a client sees in the stream, in OpenAI's shape."""
+    if watcher.error is not None:
+        return dict(watcher.error)
+    code = "deadline_exceeded" if one.left() <= 0 else fault.error_type
+    kind = "timeout_error" if fault.error_type == "timeout" else "upstream_error"
+    return {"message": fault.message, "type": kind, "param": None, "code": code}
+
+
+async def _end(response: aiohttp.ClientResponse, *, ok: bool) -> None:
+    """Let the connection be used again when the stream came to its end."""
+    if not ok:
+        response.close()
+        return
+    try:
+        async with asyncio.timeout(LINGER):
+            while await response.content.readany():
+                pass
+    except EXPECTED:
+        response.close()

@@ -1,0 +1,169 @@
+"""From a request to a `Call`: the body checked as far as the gateway reads it, the model resolved to a policy or to a pinned name."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from fw_gateway import clock
+from fw_gateway.config import Config
+from fw_gateway.endpoints.request import Request, identity, parse_object, timeout, trace, want
+from fw_gateway.errors import BadRequest, UnknownModel
+from fw_gateway.values import Call, Identity, Operation
+from fw_policies.spec import Policy
+
+AUTO = "auto"
+DEFAULT = "default"
+_NUMBERS = ("max_tokens", "max_completion_tokens", "n", "seed")
+_DECIMALS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
+
+
+class Resolver:
+    """Knows which names are models, agents and policies."""
+
+    def __init__(self, config: Config) -> None:
+        """Index the config's names."""
+        self._config = config
+        names = dict.fromkeys(endpoint.target.model for endpoint in config.endpoints)
+        self.exact = frozenset(name for name in names if "*" not in name)
+        self._patterns = [name for name in names if "*" in name]
+
+    def resolve(self, model: str, who: Identity) -> tuple[Identity, Policy | None, str | None]:
+        """Who is calling, with which policy, or pinned to which configured model.
+
+        Raises:
+            UnknownModel: no model, agent or pattern has that name.
+            BadRequest: the named policy does not exist.
+        """
+        if model == AUTO:
+            return who, self.policy(who), None
+        if model in self.exact:
+            return who, None, model
+        for pattern in self._patterns:
+            if fnmatchcase(model, pattern):
+                return who, None, pattern
+        agent, slash, step = model.partition("/")
+        if slash and step and (agent in self._config.policies or agent in self._config.agents):
+            who = replace(who, agent=who.agent or agent, step=who.step or step, policy=who.policy or self._for(agent))
+            return who, self.policy(who), None
+        near = difflib.get_close_matches(model, [*self.exact, AUTO, *self._config.policies], 3, 0.6)
+        hint = (
+            f"Did you mean {' or '.join(near)}?"
+            if near
+            else "GET /v1/models lists them; `auto` lets the policy choose."
+        )
+        raise UnknownModel(f"There is no model `{model[:100]}`.", hint=hint, param="model")
+
+    def _for(self, agent: str) -> str:
+        return self._config.agents.get(agent) or (agent if agent in self._config.policies else DEFAULT)
+
+    def policy(self, who: Identity) -> Policy:
+        """The policy of a caller: named, or its agent's, or the default.
+
+        Raises:
+            BadRequest: there is none of that name.
+        """
+        name = who.policy or self._for(who.agent)
+        found = self._config.policies.get(name)
+        if found is None:
+            near = difflib.get_close_matches(name, self._config.policies, 3, 0.5)
+            known = near or sorted(self._config.policies)[:5]
+            hint = f"Known: {', '.join(known)}." if known else "The config names no policies."
+            raise BadRequest(f"x-fw-policy: there is no policy `{name}`.", hint=hint, param="x-fw-policy")
+        return found
+
+
+def read_chat(request: Request) -> tuple[dict[str, Any], str]:
+    """The fields of a chat request and its model, checked.
+
+    Raises:
+        BadRequest: what is wrong, with the field's name.
+    """
+    fields = parse_object(request.body)
+    model = str(want(fields, "model", str, "a text", needed=True))
+    messages = want(fields, "messages", list, "a list of messages", needed=True)
+    if not messages:
+        raise BadRequest("`messages` is empty.", hint="Send at least one message.", param="messages")
+    for number, message in enumerate(messages):
+        if not isinstance(message, dict):
+            raise BadRequest(f"messages[{number}] must be an object with a role.", param=f"messages[{number}]")
+    want(fields, "stream", bool, "true or false")
+    want(fields, "stream_options", dict, "an object")
+    want(fields, "tools", list, "a list")
+    want(fields, "response_format", dict, "an object")
+    for name in _NUMBERS:
+        want(fields, name, int, "a whole number")
+    for name in _DECIMALS:
+        want(fields, name, (int, float), "a number")
+    return fields, model
+
+
+def read_embeddings(request: Request) -> tuple[dict[str, Any], str]:
+    """The fields of an embeddings request and its model, checked.
+
+    Raises:
+        BadRequest: what is wrong, with the field's name.
+    """
+    fields = parse_object(request.body)
+    model = str(want(fields, "model", str, "a text", needed=True))
+    want(fields, "input", (str, list), "a text or a list", needed=True)
+    if model == AUTO:
+        message = "Embeddings need a model by name: `auto` is refused, because vectors of two models do not mix."
+        raise BadRequest(message, param="model")
+    return fields, model
+
+
+def needs(fields: Mapping[str, Any]) -> frozenset[str]:
+    """Capabilities that a chat request uses."""
+    found = set()
+    if fields.get("tools"):
+        found.add("tools")
+    kind = (fields.get("response_format") or {}).get("type")
+    if kind == "json_schema":
+        found.add("json_schema")
+    elif kind == "json_object":
+        found.add("json_mode")
+    for message in fields["messages"]:
+        content = message.get("content")
+        if isinstance(content, list) and any(
+            isinstance(part, dict) and part.get("type") == "image_url" for part in content
+        ):
+            found.add("vision")
+            break
+    return frozenset(found)
+
+
+def call_of(request: Request, fields: dict[str, Any], model: str, operation: Operation, *, longest: float) -> Call:
+    """The call, not yet resolved.
+
+    Raises:
+        BadRequest: a header cannot be read.
+    """
+    headers = request.headers
+    options = fields.get("stream_options")
+    context = trace(headers)
+    return Call(
+        decision_id=clock.ulid(),
+        request_id=request.request_id,
+        operation=operation,
+        route=request.path,
+        body=request.body,
+        fields=fields,
+        model=model,
+        stream=bool(fields.get("stream")) and operation == "chat",
+        wants_usage=bool(options and options.get("include_usage")),
+        identity=identity(headers),
+        trace=context,
+        span_id=context.parent_id if request.embedded and context.parent_id else clock.span_id(),
+        started_ns=request.started_ns,
+        started=request.started,
+        deadline=request.started + timeout(headers, longest),
+        needs=needs(fields) if operation == "chat" else frozenset({"embeddings"}),
+        receipt=headers.get("x-fw-receipt") == "1",
+        embedded=request.embedded,
+        user_agent=headers.get("user-agent", ""),
+        key_id=request.key_id,
+        scheme=request.scheme,
+        server=request.server,
+    )

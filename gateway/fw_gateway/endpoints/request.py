@@ -1,0 +1,185 @@
+"""What an endpoint is given, whichever door it came through, and how its claims are read."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from fw_gateway import clock
+from fw_gateway.errors import BadRequest
+from fw_gateway.values import Identity, Reply, Trace
+from fw_policies.model import NANO_USD
+
+JSON = {"Content-Type": "application/json"}
+MAX_NAME = 256
+"""Characters that a name in a header may have."""
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_MONEY = re.compile(r"\$?\s*(-?\d{1,12}(?:\.\d{1,12})?)\s*(?:USD)?", re.IGNORECASE)
+_DEPTH = 64
+
+
+@dataclass(slots=True)
+class Request:
+    """One request, read whole."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    """Case-insensitive, or in lower case."""
+    body: bytes
+    request_id: str
+    started_ns: int
+    started: float
+    embedded: bool = False
+    scheme: str = "http"
+    server: tuple[str, int] = ("", 0)
+    key_id: str = ""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """Parts of the path, e.g. `id`."""
+
+
+def reply(payload: Any, status: int = 200, **headers: str) -> Reply:
+    """A JSON reply."""
+    return Reply(status, {**JSON, **headers}, orjson.dumps(payload))
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """The body as a JSON object.
+
+    Raises:
+        BadRequest: it is not JSON, or no object; NaN and Infinity are not JSON.
+    """
+    if not body:
+        raise BadRequest("The body is empty.", hint="Send a JSON object.")
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError as fault:
+        raise BadRequest(
+            f"The body is not valid JSON: {fault}.", hint="NaN and Infinity are not JSON either."
+        ) from None
+    if not isinstance(found, dict):
+        raise BadRequest(f"The body must be a JSON object, not {_kind(found)}.")
+    return found
+
+
+def _kind(value: Any) -> str:
+    names = {
+        list: "a list",
+        str: "a text",
+        bool: "a truth value",
+        int: "a number",
+        float: "a number",
+        type(None): "null",
+    }
+    return names.get(type(value), "an object")
+
+
+def want(
+    fields: Mapping[str, Any], name: str, kind: type | tuple[type, ...], words: str, *, needed: bool = False
+) -> Any:
+    """The value of a field if it has the right type; None when absent (or null).
+
+    Raises:
+        BadRequest: it is missing though needed, or of another type.
+    """
+    value = fields.get(name)
+    if value is None:
+        if needed:
+            raise BadRequest(f"`{name}` is missing: it must be {words}.", param=name)
+        return None
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool and kind != (int, float, bool)):
+        raise BadRequest(f"`{name}` must be {words}, not {_kind(value)}.", param=name)
+    return value
+
+
+def money(text: str, name: str) -> int:
+    """Nano-USD of a text like `2 USD`.
+
+    Raises:
+        BadRequest: it is no amount.
+    """
+    found = _MONEY.fullmatch(text.strip())
+    if found is None or not ("usd" in text.lower() or "$" in text or text.strip() == "0"):
+        raise BadRequest(f"{name} must be an amount like `2 USD`, not `{text[:40]}`.", param=name)
+    whole, _, part = found[1].partition(".")
+    amount = abs(int(whole)) * NANO_USD + int(part[:9].ljust(9, "0") or 0)
+    return -amount if whole.startswith("-") else amount
+
+
+def identity(headers: Mapping[str, str]) -> Identity:
+    """Who is calling, as claimed.
+
+    Raises:
+        BadRequest: a claim cannot be read.
+    """
+    get = headers.get
+    attempt, labels, budget = get("x-fw-attempt"), get("x-fw-labels"), get("x-fw-budget")
+    return Identity(
+        agent=_name(get("x-fw-agent"), "x-fw-agent"),
+        step=_name(get("x-fw-step"), "x-fw-step"),
+        run=_name(get("x-fw-run"), "x-fw-run"),
+        thread=_name(get("x-fw-thread"), "x-fw-thread"),
+        path=_name(get("x-fw-path"), "x-fw-path"),
+        task=_name(get("x-fw-task"), "x-fw-task"),
+        attempt=_attempt(attempt) if attempt else 1,
+        labels=_labels(labels) if labels else (),
+        policy=_name(get("x-fw-policy"), "x-fw-policy"),
+        budget=money(budget, "x-fw-budget") if budget else None,
+        idempotency_key=_name(get("x-fw-idempotency-key"), "x-fw-idempotency-key"),
+    )
+
+
+def _name(value: str | None, header: str) -> str:
+    if not value:
+        return ""
+    if len(value) > MAX_NAME or not value.isprintable():
+        raise BadRequest(f"{header} must be printable and at most {MAX_NAME} characters long.", param=header)
+    return value
+
+
+def _attempt(value: str) -> int:
+    if not value.isascii() or not value.isdigit() or not 1 <= int(value[:9]) < 10**6:
+        raise BadRequest(f"x-fw-attempt must be a whole number from 1 on, not `{value[:40]}`.", param="x-fw-attempt")
+    return int(value[:9])
+
+
+def _labels(value: str) -> tuple[tuple[str, str], ...]:
+    found = {}
+    for pair in value.split(","):
+        name, equals, text = pair.strip().partition("=")
+        if not equals or not name:
+            hint = "Write `name=value,name=value`."
+            raise BadRequest(f"x-fw-labels cannot be read at `{pair.strip()[:40]}`.", hint=hint, param="x-fw-labels")
+        found[name.strip()] = text.strip()
+    return tuple(sorted(found.items()))
+
+
+def timeout(headers: Mapping[str, str], longest: float) -> float:
+    """Seconds that the request may take.
+
+    Raises:
+        BadRequest: x-request-timeout is no positive number.
+    """
+    value = headers.get("x-request-timeout")
+    if not value:
+        return longest
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not (math.isfinite(seconds) and seconds > 0):
+        message = f"x-request-timeout must be a positive number of seconds, not `{value[:40]}`."
+        raise BadRequest(message, param="x-request-timeout")
+    return min(seconds, longest)
+
+
+def trace(headers: Mapping[str, str]) -> Trace:
+    """The caller's trace, or a new one. A traceparent that cannot be read begins a new trace, as W3C asks."""
+    value = headers.get("traceparent")
+    found = _TRACEPARENT.fullmatch(value) if value else None
+    if found is None or found[1] == "0" * 32 or found[2] == "0" * 16:
+        return Trace(clock.trace_id(), flags=3)
+    return Trace(found[1], found[2], int(found[3], 16), headers.get("tracestate", ""))

@@ -1,0 +1,42 @@
+"""`/v1/chat/completions`, `/v1/embeddings`, `/v1/explain`: what needs the engine."""
+
+from fw_gateway.config import Config
+from fw_gateway.endpoints.calls import Resolver, call_of, read_chat, read_embeddings
+from fw_gateway.endpoints.request import Request, reply
+from fw_gateway.engine import Engine
+from fw_gateway.values import Call, Operation, Reply
+from fw_policies import explain
+from fw_policies.spec import Policy
+
+
+class Serving:
+    """The endpoints that plan."""
+
+    def __init__(self, config: Config, engine: Engine) -> None:
+        """`engine` answers what these have read."""
+        self._engine = engine
+        self._resolver = Resolver(config)
+        self._longest = config.server.max_timeout
+
+    async def chat(self, request: Request) -> Reply:
+        """Serve a chat completion."""
+        call, policy, model = self._read(request, "chat")
+        return await self._engine.answer(call, policy, model)
+
+    async def embeddings(self, request: Request) -> Reply:
+        """Serve embeddings, always of a pinned model."""
+        call, policy, model = self._read(request, "embeddings")
+        return await self._engine.answer(call, policy, model)
+
+    async def explain(self, request: Request) -> Reply:
+        """The plan for a chat request; nothing is dispatched."""
+        call, policy, model = self._read(request, "chat")
+        mapping = explain.mapping(self._engine.plan(call, policy, model), decision_id=call.decision_id)
+        return reply({"text": explain.text(mapping), "plan": mapping})
+
+    def _read(self, request: Request, operation: Operation) -> tuple[Call, Policy | None, str | None]:
+        fields, model = read_chat(request) if operation == "chat" else read_embeddings(request)
+        call = call_of(request, fields, model, operation, longest=self._longest)
+        who, policy, pinned = self._resolver.resolve(model, call.identity)
+        call.identity = who
+        return call, policy, pinned

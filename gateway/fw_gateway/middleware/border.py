@@ -1,0 +1,126 @@
+"""The border between HTTP and the gateway: an id, the gate, the limits, then the endpoint; every failure leaves as an answer."""
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable
+
+import orjson
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from fw_gateway import clock
+from fw_gateway.endpoints.request import Request
+from fw_gateway.errors import GatewayError, Internal, UnknownRoute, WrongMethod
+from fw_gateway.middleware.auth import Gate
+from fw_gateway.middleware.limits import Limits
+from fw_gateway.values import Reply
+
+Endpoint = Callable[[Request], Awaitable[Reply]]
+_log = logging.getLogger("fw.gateway")
+_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_NOTHING = b""
+
+
+def request_id(request: web.Request) -> str:
+    """The caller's own id when it is a sane one, else a fresh one."""
+    given = request.headers.get("X-Request-Id", "")
+    return given if given and _ID.fullmatch(given) else clock.ulid()
+
+
+def handler(endpoint: Endpoint, route: str, gate: Gate, limits: Limits) -> Handler:
+    """An aiohttp handler around an endpoint."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        started_ns, started = clock.wall_ns(), clock.monotonic()
+        name = request_id(request)
+        limits.in_flight += 1
+        try:
+            key = gate.check(request, route)
+            limits.admit(request)
+            body = await limits.read(request) if request.method == "POST" else _NOTHING
+            asked = Request(
+                request.method,
+                route,
+                request.headers,
+                body,
+                name,
+                started_ns,
+                started,
+                scheme=request.scheme,
+                server=_address(request),
+                key_id=key,
+                parameters=request.match_info,
+            )
+            reply = await endpoint(asked)
+            return await respond(request, reply, name)
+        except GatewayError as error:
+            return refuse(request, error, name)
+        except (asyncio.CancelledError, ConnectionError):
+            raise
+        except Exception:  # the border: a bug must not become a traceback on the wire
+            _log.exception("request %s failed", name)
+            return refuse(request, Internal("This is a bug of the gateway.", hint=f"Report request {name}."), name)
+        finally:
+            limits.in_flight -= 1
+
+    return handle
+
+
+def _address(request: web.Request) -> tuple[str, int]:
+    transport = request.transport
+    found = transport.get_extra_info("sockname") if transport is not None else None
+    return (str(found[0]), int(found[1])) if isinstance(found, tuple) and len(found) >= 2 else ("", 0)
+
+
+async def respond(request: web.Request, reply: Reply, name: str) -> web.StreamResponse:
+    """Write a reply; a stream is closed whatever happens to the client."""
+    headers = reply.headers
+    headers.setdefault("x-request-id", name)
+    body = reply.body
+    if isinstance(body, bytes):
+        return web.Response(status=reply.status, headers=headers, body=body)
+    response = web.StreamResponse(status=reply.status, headers=headers)
+    try:
+        await response.prepare(request)
+        async for data in body:
+            if data:
+                await response.write(data)
+        await response.write_eof()
+    finally:
+        closer = getattr(body, "aclose", None)
+        if closer is not None:
+            await closer()
+    return response
+
+
+def refuse(request: web.Request, error: GatewayError, name: str) -> web.Response:
+    """An error of ours, in OpenAI's shape. A body that was not read ends the connection with it."""
+    headers = {"x-request-id": name, "Content-Type": "application/json", "x-should-retry": "false"}
+    if error.retry_after is not None:
+        headers["Retry-After"] = f"{error.retry_after:g}"
+        headers["x-should-retry"] = "true"
+    response = web.Response(status=error.status, headers=headers, body=orjson.dumps(error.body()))
+    if request.can_read_body and not request.content.at_eof():
+        response.force_close()
+    return response
+
+
+@web.middleware
+async def unmatched(request: web.Request, following: Handler) -> web.StreamResponse:
+    """Unknown routes and wrong methods, in the same shape as every other error."""
+    try:
+        return await following(request)
+    except web.HTTPMethodNotAllowed as fault:
+        allowed = ", ".join(sorted(fault.allowed_methods))
+        error: GatewayError = WrongMethod(
+            f"{request.method} is not served at {request.path[:100]}.", hint=f"Use {allowed}."
+        )
+        response = refuse(request, error, request_id(request))
+        response.headers["Allow"] = allowed
+        return response
+    except web.HTTPException as fault:
+        if fault.status != 404:
+            raise
+        error = UnknownRoute(f"Nothing is served at {request.path[:100]}.", hint="GET /v1/models lists the models.")
+        return refuse(request, error, request_id(request))

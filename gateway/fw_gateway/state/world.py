@@ -1,0 +1,141 @@
+"""The frozen world that decisions are made in: taken anew when something changed, and remembered plans with it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from fw_gateway import clock
+from fw_gateway.config import Config
+from fw_gateway.state.health import Deployment
+from fw_gateway.values import Attempt, Record
+from fw_policies.estimate import Observation, OutcomeSeen, Statistics
+from fw_policies.model import Exclusion, Facts, Plan, World
+from fw_policies.optimize import optimize, pinned
+from fw_policies.spec import Policy
+
+FRESH = 1.0
+"""Seconds for which statistics may be older than the last call."""
+
+MEMORY = 4096
+"""Plans remembered per world; beyond that the oldest half is forgotten."""
+
+_OURS = frozenset({"timeout", "connection_error", "stream_interrupted", "invalid_response"})
+"""Failures that are the deployment's own, beside 5xx."""
+
+
+class Worlds:
+    """Keeps statistics and health, and makes frozen worlds of them."""
+
+    def __init__(self, config: Config, statistics: Statistics) -> None:
+        """`statistics` is what earlier processes learnt."""
+        self._config = config
+        self.statistics = statistics
+        self.deployments: dict[str, Deployment] = {e.target.deployment: Deployment() for e in config.endpoints}
+        self._blocked = {name: _exclusion(reason) for name, reason in config.blocked.items()}
+        self._plans: dict[tuple[str, Facts], Plan] = {}
+        self._taken = -FRESH
+        self._changed = True
+        self._world = self._take()
+        self.dirty = False
+        """Something was learnt since the statistics were saved."""
+
+    def plan(self, policy: Policy | None, facts: Facts) -> Plan:
+        """The plan for these facts in the world as it is; equal facts get the same plan until the world changes."""
+        now = clock.monotonic()
+        if self._changed and now - self._taken >= FRESH:
+            self._world = self._take()
+        key = (policy.digest if policy is not None else "", facts)
+        found = self._plans.get(key)
+        if found is None:
+            world = self._world
+            found = optimize(policy, facts, world) if policy is not None else pinned(facts, world)
+            if len(self._plans) >= MEMORY:
+                for old in list(self._plans)[: MEMORY // 2]:
+                    del self._plans[old]
+            self._plans[key] = found
+        return found
+
+    @property
+    def world(self) -> World:
+        """The newest frozen world."""
+        return self._world
+
+    def _take(self) -> World:
+        self._taken = clock.monotonic()
+        self._changed = False
+        self._plans.clear()
+        config = self._config
+        blocked: dict[str, Exclusion] = dict(self._blocked)
+        resting = False
+        for name, deployment in self.deployments.items():
+            reason = deployment.circuit.blocked(self._taken)
+            if reason:
+                blocked.setdefault(name, reason)
+                resting = True
+        self._changed = resting  # a rest ends by itself: look again soon
+        return World(
+            targets=tuple(endpoint.target for endpoint in config.endpoints),
+            blocked=blocked,
+            estimates=self.statistics.freeze(),
+            today=clock.today(),
+            prices=config.prices,
+            stand_in=config.server.stand_in,
+        )
+
+    def observe(self, record: Record, machine_seconds: Mapping[int, float]) -> None:
+        """Learn from a finished call. `machine_seconds` by attempt number."""
+        who = record.call.identity
+        now = clock.monotonic()
+        for attempt in record.attempts:
+            if attempt.outcome not in {"success", "error", "timeout"}:
+                continue
+            self._health(attempt, now)
+            usage = attempt.usage
+            latency = (attempt.ended or now) - attempt.started
+            self.statistics.observe(
+                Observation(
+                    agent=who.agent,
+                    step=who.step or "*",
+                    model=attempt.target.model,
+                    deployment=attempt.target.deployment,
+                    ok=attempt.outcome == "success",
+                    ttft=attempt.ttft,
+                    latency=latency,
+                    input_tokens=usage.input_tokens if usage else None,
+                    output_tokens=usage.output_tokens if usage else None,
+                    cached_tokens=usage.cached_tokens if usage else None,
+                    cost=attempt.cost,
+                    machine_seconds=machine_seconds.get(attempt.number),
+                    error_type=attempt.error_type,
+                )
+            )
+        self._changed = self.dirty = True
+
+    def _health(self, attempt: Attempt, now: float) -> None:
+        deployment = self.deployments.get(attempt.target.deployment)
+        if deployment is None:
+            return
+        failed = attempt.error_type in _OURS or (attempt.status or 0) >= 500
+        if attempt.outcome == "success" or failed:
+            if deployment.circuit.observe(ok=not failed, now=now):
+                self._taken = -FRESH
+        self._changed = True
+
+    def limited(self, name: str, seconds: float) -> None:
+        """A provider asked to be left alone for a while."""
+        deployment = self.deployments.get(name)
+        if deployment is not None:
+            deployment.circuit.limit(seconds, clock.monotonic())
+            self._changed, self._taken = True, -FRESH
+
+    def outcome(self, seen: OutcomeSeen) -> None:
+        """Learn from an outcome."""
+        self.statistics.outcome(seen)
+        self._changed = self.dirty = True
+
+    def with_policy(self, change: Callable[[World], World]) -> World:
+        """The world as it would be, for what-if questions."""
+        return change(replace(self._world))
+
+
+def _exclusion(reason: str) -> Exclusion:
+    return "no_credential" if reason == "no_credential" else "unhealthy"

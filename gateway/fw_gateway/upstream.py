@@ -1,0 +1,172 @@
+"""HTTP to providers: one pool per upstream, connections only where the operator said, and the one map of exceptions to faults."""
+
+import asyncio
+import io
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from multidict import CIMultiDict
+from yarl import URL
+
+from fw_gateway.config import Endpoint
+from fw_gateway.values import Fault
+
+CONNECT = 3.0
+"""Seconds to a connection, waiting for a free one included."""
+
+KEEP_ALIVE = 3.0
+"""Seconds an idle connection is kept: less than the shortest of the servers behind it (uvicorn: 5 s)."""
+
+POOL = 512
+"""Connections per upstream; one that hangs takes no other's."""
+
+LARGE = 2**20
+"""Bytes from which a request body is sent in pieces."""
+
+_READ = 2**18
+_USER_AGENT = "fwsdk"
+
+
+class Refused(OSError):
+    """A connection to a host that the operator did not configure."""
+
+
+class _Guard(AbstractResolver):
+    """Resolves the one host of its pool and no other: the egress guard."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+        self._inner = aiohttp.ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        if host != self._host:
+            raise Refused(f"{host} is not an upstream of this gateway")
+        return await self._inner.resolve(host, port, family)
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+@dataclass(slots=True)
+class Route:
+    """Everything about one endpoint that does not change from call to call."""
+
+    endpoint: Endpoint
+    session: aiohttp.ClientSession
+    base: str
+    headers: dict[str, str]
+    server: tuple[str, int]
+    urls: dict[str, URL]
+
+    def url(self, path: str) -> URL:
+        """The address of `path` (from `/chat/completions` on) at this endpoint."""
+        found = self.urls.get(path)
+        if found is None:
+            found = self.urls[path] = URL(self.base + path, encoded=True)
+        return found
+
+
+class Upstreams:
+    """Owns every connection to every provider."""
+
+    def __init__(self) -> None:
+        """Nothing is opened yet; needs a running loop from `route` on."""
+        self._sessions: dict[str, aiohttp.ClientSession] = {}
+        self._routes: dict[str, Route] = {}
+
+    def route(self, endpoint: Endpoint, *, url: str = "", key: str = "", socket_path: str = "") -> Route:
+        """The route to an endpoint, made once. `url`, `key`, `socket_path`: of a process that this gateway started for it."""
+        name = endpoint.target.deployment
+        found = self._routes.get(name)
+        if found is not None:
+            return found
+        base = (url or endpoint.url).rstrip("/")
+        address = URL(base)
+        origin = socket_path or f"{address.scheme}://{address.host}:{address.port}"
+        session = self._sessions.get(origin)
+        if session is None:
+            session = self._sessions[origin] = _session(address, socket_path)
+        headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": _USER_AGENT}
+        secret = key or (endpoint.key.reveal() if endpoint.key is not None else "")
+        if secret:
+            headers["Authorization"] = f"Bearer {secret}"
+        server = (address.host or "", address.port or 0)
+        found = self._routes[name] = Route(endpoint, session, base, headers, server, {})
+        return found
+
+    async def close(self) -> None:
+        """Close every connection."""
+        sessions, self._sessions = list(self._sessions.values()), {}
+        self._routes.clear()
+        for session in sessions:
+            await session.close()
+
+
+def _session(address: URL, socket_path: str) -> aiohttp.ClientSession:
+    connector: aiohttp.BaseConnector
+    if socket_path:
+        connector = aiohttp.UnixConnector(socket_path, limit=POOL, keepalive_timeout=KEEP_ALIVE)
+    else:
+        connector = aiohttp.TCPConnector(
+            limit=POOL, keepalive_timeout=KEEP_ALIVE, ttl_dns_cache=30, resolver=_Guard(address.host or "")
+        )
+    return aiohttp.ClientSession(
+        connector=connector,
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        read_bufsize=_READ,
+        timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT),
+        trust_env=False,
+    )
+
+
+async def send(
+    route: Route, path: str, body: bytes, extra: Mapping[str, str], *, fresh: bool = False
+) -> aiohttp.ClientResponse:
+    """Send a request; the response once its headers are there. Redirects are not followed.
+
+    Raises:
+        aiohttp.ClientError, OSError, TimeoutError: what `fault_of` understands.
+    """
+    headers: CIMultiDict[str] = CIMultiDict(route.headers)
+    if extra:
+        headers.update(extra)
+    if fresh:
+        headers["Connection"] = "close"
+    data = body if len(body) < LARGE else io.BytesIO(body)
+    return await route.session.post(route.url(path), data=data, headers=headers, allow_redirects=False)
+
+
+_FAULTS: tuple[tuple[type[BaseException], str, str], ...] = (
+    (aiohttp.ConnectionTimeoutError, "timeout", "no connection to the upstream within its limit"),
+    (aiohttp.ServerTimeoutError, "timeout", "the upstream was silent for too long"),
+    (TimeoutError, "timeout", "the upstream was silent for too long"),
+    (aiohttp.ClientConnectorError, "connection_error", "the upstream cannot be reached"),
+    (aiohttp.ServerDisconnectedError, "connection_error", "the upstream closed the connection without an answer"),
+    (aiohttp.ClientPayloadError, "stream_interrupted", "the upstream's answer was cut short"),
+    (aiohttp.ClientResponseError, "invalid_response", "the upstream's answer is not HTTP"),
+    (ConnectionError, "connection_error", "the connection to the upstream broke"),
+    (aiohttp.ClientError, "connection_error", "the connection to the upstream failed"),
+    (OSError, "connection_error", "the connection to the upstream failed"),
+)
+"""Exception -> error type, words. First match wins; nothing crosses untranslated."""
+
+EXPECTED = (aiohttp.ClientError, OSError, TimeoutError, asyncio.IncompleteReadError)
+
+
+def fault_of(exc: BaseException) -> Fault:
+    """An exception of the network, as a value."""
+    for kind, error_type, words in _FAULTS:
+        if isinstance(exc, kind):
+            return Fault(error_type, words, exception=type(exc).__name__)
+    return Fault("_OTHER", "the upstream failed", exception=type(exc).__name__)
+
+
+def stale(exc: BaseException, response: aiohttp.ClientResponse | None) -> bool:
+    """Whether a kept connection died under the request before one byte came back: then it is safe to send once more."""
+    return response is None and isinstance(exc, (aiohttp.ServerDisconnectedError, ConnectionResetError))
