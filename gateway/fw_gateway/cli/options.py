@@ -9,9 +9,7 @@ from fw_gateway.config import Config, ConfigError, load
 
 ConfigFile = Annotated[
     str | None,
-    typer.Option(
-        "--config", "-c", metavar="FILE", help="Config file; without it, the built-in config.", envvar="FW_CONFIG"
-    ),
+    typer.Option("--config", "-c", metavar="FILE", help="Config file; without it, the built-in config."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import orjson
 
-from fw_gateway.app import serve
 from fw_gateway.config import Config, ConfigError, load
 from fw_gateway.providers.local import PullError, ensure, have, missing
 
@@ -29,6 +28,8 @@ def run(argv: list[str]) -> int:
         return _fail(str(fault), 2)
     if reason := _prepare(config):
         return _fail(reason, 1)
+    from fw_gateway.app import serve  # noqa: PLC0415 - what is wrong with the command is said before the server is loaded
+
     try:
         return serve(config, ready=lambda url: _banner(config, url, json_lines=options.json))
     except OSError as fault:
