@@ -59,7 +59,7 @@ def test_json_is_json(argv: tuple[str, ...], fw) -> None:
     ("argv", "code", "said"),
     [
         (("explain", "coding/edit", "--set", "quality > much"), 2, "what --set asks for cannot be required"),
-        (("explain", "coding/edit", "--fact", "atempt=3"), 2, "there is no fact `atempt`. Did you mean `attempt`"),
+        (("explain", "coding/edit", "--fact", "attemptt=3"), 2, "there is no fact `attemptt`. Did you mean `attempt`"),
         (("explain", "coding/edit", "--fact", "attempt=x"), 2, "must be a whole number"),
         (("explain", "coding/edit", "--policy", "codng"), 2, "there is no policy `codng`. Did you mean `coding`"),
         (("explain", "run"), 2, "which run? Write `fw explain run last`"),

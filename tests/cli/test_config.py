@@ -112,8 +112,8 @@ BAD = {
         "an embedded model has no url",
     ),
     "a policy that is nowhere": (
-        ONE + "policies: [codding]",
-        "there is no built-in policy `codding`. Did you mean `coding`",
+        ONE + "policies: [codinng]",
+        "there is no built-in policy `codinng`. Did you mean `coding`",
     ),
     "a policy file that is not there": (ONE + "policies: [p/none.yaml]", "`p/none.yaml` cannot be read: No such file"),
     "policies as a text": (ONE + "policies: coding", "policies: must be a list of names and files, not a text"),
@@ -133,12 +133,12 @@ def test_a_bad_config_is_refused_with_its_place_and_a_cure(text: str, said: str,
 
 def test_all_problems_are_reported_at_once_with_their_lines(write) -> None:
     """Nobody mends a config one error at a time."""
-    text = "server:\n  port: -1\nmodels:\n  m:\n    deployments:\n      - provider: nobody\n      - provider: openai\n        regoin: eu\n"
+    text = "server:\n  port: -1\nmodels:\n  m:\n    deployments:\n      - provider: nobody\n      - provider: openai\n        regionn: eu\n"
     said = refusal(text, write)
     assert "3 problems" in said
     assert "line 2: server.port" in said
     assert "line 6: models.m.deployments[0].provider" in said
-    assert "line 8: models.m.deployments[1].regoin: unknown key. Did you mean `region`?" in said
+    assert "line 8: models.m.deployments[1].regionn: unknown key. Did you mean `region`?" in said
 
 
 @pytest.mark.parametrize("name", ["api_key", "token", "password"])

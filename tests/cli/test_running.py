@@ -70,7 +70,7 @@ RECEIPT = b': fw-receipt {"cost": "0.000012", "usage": {"completion_tokens": 2},
 
 def test_chat_streams_the_answer_and_says_what_it_cost(fw, scripted: Scripted) -> None:
     """The answer on standard output, the receipt on standard error."""
-    scripted.body = event(content="Hel") + event(content="lo ☀") + RECEIPT + DONE
+    scripted.body = event(content="Hello") + event(content=" ☀") + RECEIPT + DONE
     done = fw(
         "chat", "Say", "hello", "--model", "coding/edit", "--system", "Be brief.", FW_URL=scripted.url, FW_API_KEY="k-1"
     )

@@ -8,8 +8,11 @@ from typing import Any
 import orjson
 
 from fw_gateway.config import Config, ConfigError, load
-from fw_gateway.providers.local import PullError, ensure, have, missing
+from fw_gateway.ledger import LedgerError
+from fw_gateway.providers.local import LocalModelError, PullError, ensure, have, missing
 
+_EXPECTED = (OSError, LedgerError, LocalModelError, PullError)
+"""What may keep a good config from being served; anything else is a bug, and shown as one."""
 _EXAMPLES = """examples:
   fw up                              the embedded model, no key needed
   fw up -c fw.yaml                   your models and policies
@@ -32,12 +35,29 @@ def run(argv: list[str]) -> int:
 
     try:
         return serve(config, ready=lambda url: _banner(config, url, json_lines=options.json))
-    except OSError as fault:
-        port = config.server.port
-        hint = f"Another program may listen on port {port}; `fw up --port {port + 1}` takes the next one."
-        return _fail(f"cannot listen on {config.server.host}:{port}: {fault.strerror or fault}. {hint}", 1)
+    except (*_EXPECTED, ExceptionGroup) as fault:
+        causes = _causes(fault)
+        if not all(isinstance(cause, _EXPECTED) for cause in causes):
+            raise
+        return _fail(_sentence(causes[0], config), 1)
     except KeyboardInterrupt:
         return 0
+
+
+def _causes(fault: Exception) -> list[Exception]:
+    """The exceptions in a group of groups; one alone is its own cause."""
+    if not isinstance(fault, ExceptionGroup):
+        return [fault]
+    return [cause for part in fault.exceptions for cause in _causes(part)]
+
+
+def _sentence(fault: Exception, config: Config) -> str:
+    """Why the server cannot start, and what to do."""
+    if isinstance(fault, OSError):
+        host, port = config.server.host, config.server.port
+        hint = f"Another program may listen on port {port}; `fw up --port {port + 1}` takes the next one."
+        return f"cannot listen on {host}:{port}: {fault.strerror or fault}. {hint}"
+    return str(fault)
 
 
 def _parser() -> argparse.ArgumentParser:

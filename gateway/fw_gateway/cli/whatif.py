@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -22,9 +22,10 @@ from fw_policies.spec import Policy, PolicyError
 
 def world(config: Config) -> World:
     """Everything but the request, with what was learnt so far if the state directory has it."""
+    blocked: dict[str, Exclusion] = dict.fromkeys(config.blocked, "no_credential")
     return World(
         targets=tuple(endpoint.target for endpoint in config.endpoints),
-        blocked=cast("Mapping[str, Exclusion]", config.blocked),
+        blocked=blocked,
         estimates=_statistics(config).freeze(),
         today=clock.today(),
         prices=config.prices,
