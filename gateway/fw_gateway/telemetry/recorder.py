@@ -21,7 +21,7 @@ from fw_gateway.telemetry.measure import Measurer
 from fw_gateway.telemetry.otel import Otlp, Signal, disabled, exporter, is_sampled, refused, sampler, scope, wants
 from fw_gateway.telemetry.otlp import Envelope, event_text, span_text
 from fw_gateway.telemetry.resource import SCHEMA_URL, SCOPE, package_version, resource
-from fw_gateway.values import Record
+from fw_gateway.values import Record, Trace
 
 if TYPE_CHECKING:
     from fw_gateway.config import Config
@@ -152,6 +152,15 @@ class Recorder:
         self._wake.set()
         return done.wait(timeout)
 
+    def sampled(self, trace: Trace) -> bool:
+        """Whether the spans of a trace are kept: its own flag, or what the SDK's sampler says when OTEL_TRACES_SAMPLER is set.
+
+        The same at the beginning of a call, for the flags that are sent upstream, and at its end.
+        """
+        if self._sampler is None:
+            return trace.sampled
+        return is_sampled(self._sampler, trace.trace_id, trace.parent_id, trace.flags)
+
     def prometheus(self, *, openmetrics: bool = False) -> str:
         """The page for `/metrics`; with exemplars when the scraper reads OpenMetrics."""
         about = {key: str(value) for key, value in self._resource.attributes.items()}
@@ -206,7 +215,7 @@ class Recorder:
             self._guarded("ledger", partial(self._ledger.write, batch), len(batch))
 
     def _render(self, record: Record, traces: list[str], events: list[str]) -> None:
-        sampled = self._sampled(record)
+        sampled = self.sampled(record.call.trace)
         rendered = self._renderer.render(record)
         with self._tables:
             self._measurer.record(record, rendered.call[0].mapping, sampled=sampled)
@@ -218,12 +227,6 @@ class Recorder:
             events.extend(map(event_text, happened))
         if self._otlp.traces or self._otlp.logs:
             self._otlp.send(made, happened)
-
-    def _sampled(self, record: Record) -> bool:
-        context = record.call.trace
-        if self._sampler is None:
-            return context.sampled
-        return is_sampled(self._sampler, context.trace_id, context.parent_id, context.flags)
 
     def _guarded(self, part: str, act: Callable[[], None], count: int = 1) -> None:
         """The border of the thread: one record that cannot be rendered must not end the telemetry of all others."""
