@@ -5,8 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from fw_gateway import clock
 from fw_gateway.cli import output
 from fw_gateway.config import Config
@@ -73,7 +71,7 @@ def change(policy: Policy, step: str, lines: Sequence[str], config: Config) -> P
     Raises:
         Fail: a line is not in the language, or cannot be held against the models.
     """
-    document: dict[str, Any] = dict(YAML(typ="safe", pure=True).load(spec.show(policy)))
+    document: dict[str, Any] = dict(policy.canonical)
     steps = dict(document.get("steps") or {})
     entry = dict(steps.get(step) or {})
     kept = [line for line in entry.get("require") or () if _measure(line) not in {_measure(new) for new in lines}]
