@@ -329,9 +329,11 @@ def test_a_bad_policy_file_is_a_config_error_that_names_the_file_and_the_line(wr
 
 
 def test_a_policy_whose_baseline_is_no_model_is_refused(write, tmp_path: Path) -> None:
-    """Nothing could serve it."""
+    """Nothing could serve it; with a stand-in it is a warning."""
     (tmp_path / "p.yaml").write_text("policy: p\nbaseline: nobody\ndefault: {minimize: cost}\n")
-    assert "nobody" in refusal(ONE + "policies: [p.yaml]", write)
+    assert "there is no model `nobody`" in refusal(ONE + "policies: [p.yaml]", write)
+    config = load(write(ONE + "policies: [p.yaml]\nserver: {stand_in: m}"), env={})
+    assert any("there is no model `nobody`" in text for text in config.warnings)
 
 
 def test_without_a_default_policy_the_first_model_is_the_baseline(write) -> None:

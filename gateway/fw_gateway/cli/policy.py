@@ -87,7 +87,7 @@ def check(
     policies = parse_text(text, str(file), problems)
     if not problems.found:
         targets = tuple(endpoint.target for endpoint in found.endpoints)
-        check_policies({policy.name: policy for policy in policies}, targets, problems)
+        check_policies({policy.name: policy for policy in policies}, targets, problems, stand_in=found.server.stand_in)
     if problems.found:
         _refuse(file, problems.found)
     if as_json:

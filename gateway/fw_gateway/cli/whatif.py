@@ -84,7 +84,8 @@ def change(policy: Policy, step: str, lines: Sequence[str], config: Config) -> P
     except PolicyError as fault:
         details = [f"  {item.path}: {item.message} {item.hint}".rstrip() for item in fault.problems]
         raise output.Fail("what --set asks for cannot be required.", code=output.USAGE, details=details) from None
-    check_policies({changed.name: changed}, tuple(endpoint.target for endpoint in config.endpoints), problems)
+    targets = tuple(endpoint.target for endpoint in config.endpoints)
+    check_policies({changed.name: changed}, targets, problems, stand_in=config.server.stand_in)
     if problems.found:
         details = [f"  {problem}" for problem in problems.found]
         raise output.Fail("what --set asks for cannot be required.", code=output.USAGE, details=details)

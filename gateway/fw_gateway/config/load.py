@@ -67,7 +67,7 @@ def load(
     else:
         read_models(section, reading)
     targets = tuple(endpoint.target for endpoint in reading.endpoints)
-    policies = _policies(top.raw("policies"), source, reading, targets)
+    policies = _policies(top.raw("policies"), source, reading, server.stand_in)
     agents = read_agents(top.raw("agents"), policies, problems)
     top.close()
     _checks(server, targets, problems)
@@ -170,7 +170,8 @@ def _telemetry(section: reader.Section, source: _Source, env: Mapping[str, str],
     return telemetry
 
 
-def _policies(value: Any, source: _Source, reading: Reading, targets: tuple[Target, ...]) -> dict[str, Policy]:
+def _policies(value: Any, source: _Source, reading: Reading, stand_in: str | None) -> dict[str, Policy]:
+    targets = tuple(endpoint.target for endpoint in reading.endpoints)
     problems = reading.problems
     if source.lines == {} and value is None:  # the built-in config brings the built-in policies
         value = list(builtin_names())
@@ -185,7 +186,7 @@ def _policies(value: Any, source: _Source, reading: Reading, targets: tuple[Targ
         policies[DEFAULT] = fallback_policy(baseline)
         problems.assumptions.append(f"no policy is called `default`: agents without one of their own get {baseline}.")
     if not problems.found:
-        check_policies(policies, targets, problems)
+        check_policies(policies, targets, problems, stand_in=stand_in)
     return policies
 
 

@@ -103,8 +103,10 @@ def fallback_policy(baseline: str) -> Policy:
     return spec.parse({"policy": DEFAULT, "baseline": baseline, "default": {"minimize": "cost"}}, source="default")
 
 
-def check_policies(policies: Mapping[str, Policy], targets: tuple[Target, ...], problems: Problems) -> None:
-    """Hold every policy against the models that there are."""
+def check_policies(
+    policies: Mapping[str, Policy], targets: tuple[Target, ...], problems: Problems, *, stand_in: str | None
+) -> None:
+    """Hold every policy against the models that there are. A baseline that is no model is borne only where a stand-in serves for it."""
     by_model: dict[str, list[Target]] = {}
     for target in targets:
         by_model.setdefault(target.model, []).append(target)
@@ -112,7 +114,7 @@ def check_policies(policies: Mapping[str, Policy], targets: tuple[Target, ...], 
     for policy in policies.values():
         for item in spec.check(policy, models=by_model, tags=tags):
             place = f"policy {policy.name}: {item.path}" if item.path else f"policy {policy.name}"
-            if item.severity == "error":
+            if item.severity == "error" or (item.path == "baseline" and stand_in is None):
                 problems.found.append(Problem(place, item.message, item.hint))
             else:
                 problems.warnings.append(f"{place}: {item.message} {item.hint}".strip())
