@@ -14,11 +14,11 @@ from fw_gateway.endpoints.reading import Reading
 from fw_gateway.endpoints.request import Request
 from fw_gateway.endpoints.serving import Serving
 from fw_gateway.engine import Engine
-from fw_gateway.errors import NoCandidate
 from fw_gateway.ledger import LedgerError, open_ledger
 from fw_gateway.middleware.auth import Gate
 from fw_gateway.middleware.border import handler, unmatched
 from fw_gateway.middleware.limits import Limits
+from fw_gateway.providers.litellm_bridge import Bridge, base_url
 from fw_gateway.providers.local import LocalModel
 from fw_gateway.state import Worlds
 from fw_gateway.telemetry import Recorder
@@ -48,6 +48,7 @@ class Gateway:
         self._worlds = Worlds(config, Statistics.from_dict(self._ledger.load_statistics() or {}))
         self.recorder = Recorder(config, self._ledger, gauges=self._gauges)
         self._upstreams = Upstreams()
+        self._bridge = Bridge()
         self._locals: dict[str, LocalModel] = {}
         self._starting: dict[str, asyncio.Lock] = {}
         engine = Engine(config, self._worlds, self.recorder, self.route)
@@ -111,6 +112,7 @@ class Gateway:
         finally:
             for model in models:
                 await model.stop()
+            await self._bridge.stop()
             self._ledger.close()
 
     async def route(self, endpoint: Endpoint) -> Route:
@@ -123,9 +125,7 @@ class Gateway:
             model = await self._local(endpoint)
             return self._upstreams.route(endpoint, url=model.base_url, key=model.key)
         if endpoint.row.bridge:
-            raise NoCandidate(
-                f"{endpoint.target.provider} needs the litellm bridge.", hint="pip install 'fwsdk[litellm]'"
-            )
+            return self._upstreams.route(endpoint, url=base_url(endpoint), socket_path=await self._bridge.start())
         return self._upstreams.route(endpoint)
 
     async def _local(self, endpoint: Endpoint) -> LocalModel:

@@ -25,8 +25,6 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span  # noqa: TC002
 
-from fw_gateway.providers.local import LocalModel, have, missing
-
 T = TypeVar("T")
 TESTS = Path(__file__).resolve().parents[1]
 START = 240.0
@@ -97,6 +95,9 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
 def local_server(*, embedding: bool) -> Iterator[Server]:
     """A real llama.cpp on SmolLM2, as the product itself starts it."""
 
+    # Late: a run that needs no model must not pay for the gateway's imports.
+    from fw_gateway.providers.local import LocalModel, have, missing  # noqa: PLC0415
+
     if reason := missing():
         pytest.skip(reason)
     if have("smollm2") is None:
@@ -129,9 +130,9 @@ def llamacpp_embeddings() -> Iterator[Server]:
         yield server
 
 
-def vllm_environment() -> ModuleType:
-    """The script that makes vLLM's environment, as a module."""
-    spec = importlib.util.spec_from_file_location("vllm_environment", TESTS / "vllm" / "environment.py")
+def environment(name: str) -> ModuleType:
+    """The script that makes a side environment (`vllm`, `litellm`), as a module."""
+    spec = importlib.util.spec_from_file_location(f"{name}_environment", TESTS / name / "environment.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -139,10 +140,18 @@ def vllm_environment() -> ModuleType:
     return module
 
 
+def litellm_python() -> str:
+    """The interpreter that has litellm."""
+    script = environment("litellm")
+    if not (script.folder() / script.READY).exists():
+        pytest.skip("litellm's environment is not made yet: run `make test-litellm`")
+    return str(script.folder() / "bin" / "python")
+
+
 @contextlib.contextmanager
-def vllm_server(log: Path, *options: str, **environment: str) -> Iterator[Server]:
+def vllm_server(log: Path, *options: str, **variables: str) -> Iterator[Server]:
     """A real vLLM on CPU that serves SmolLM2, in a process group of its own."""
-    script = vllm_environment()
+    script = environment("vllm")
     if reason := script.obstacle():
         pytest.skip(reason)
     folder = script.folder()
@@ -178,7 +187,7 @@ def vllm_server(log: Path, *options: str, **environment: str) -> Iterator[Server
         "DO_NOT_TRACK": "1",
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
-        **environment,
+        **variables,
     }
     with log.open("wb") as out:
         process = subprocess.Popen(
