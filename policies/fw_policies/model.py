@@ -233,6 +233,6 @@ class Estimates:
 
     __slots__ = ()
 
-    def outlook(self, facts: Facts, target: Target) -> Outlook:
-        """What to expect of `target` for a request with `facts`; parts never observed are None."""
+    def outlook(self, facts: Facts, target: Target, *, outcome: str = "", confidence: float = 0.90) -> Outlook:
+        """What to expect of `target` for a request with `facts`; parts never observed are None. Quality is that of `outcome`."""
         raise NotImplementedError

@@ -1,1 +1,7 @@
-"""What was observed, turned into estimates with intervals."""
+"""What was observed, turned into estimates with intervals: counts that add up over processes, bounds that hold for any shape."""
+
+from fw_policies.estimate.cost import charge
+from fw_policies.estimate.sizes import quantise
+from fw_policies.estimate.statistics import Observation, OutcomeSeen, Snapshot, Statistics
+
+__all__ = ["Observation", "OutcomeSeen", "Snapshot", "Statistics", "charge", "quantise"]

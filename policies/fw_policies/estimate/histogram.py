@@ -1,0 +1,109 @@
+"""A histogram with geometric buckets: adds up over processes, bounds any percentile without assuming a shape."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from fw_policies.estimate.intervals import skewed_mean, upper_share
+from fw_policies.model import Estimate
+
+STEPS = 8
+"""Buckets per doubling: an edge is at most 9.1 % above any value of its bucket."""
+BEYOND = 1 << 20
+"""Bucket of censored values: a failure took longer than anything."""
+
+
+class Histogram:
+    """Positive values in buckets (2^((i-1)/8), 2^(i/8)], with the moments of their logarithms."""
+
+    __slots__ = ("beyond", "counts", "m2", "mean", "n")
+
+    def __init__(self) -> None:
+        """Empty."""
+        self.counts: dict[int, int] = {}
+        self.n = 0
+        """Values, censored ones not included."""
+        self.mean = 0.0
+        """Mean of the logarithms."""
+        self.m2 = 0.0
+        """Sum of squared deviations of the logarithms."""
+        self.beyond = 0
+        """Censored observations: they count as larger than any limit."""
+
+    def add(self, value: float) -> None:
+        """One value; what is not positive counts as the smallest bucket's."""
+        log = math.log(max(value, 1e-9))
+        bucket = math.ceil(log / math.log(2) * STEPS - 1e-9)
+        self.counts[bucket] = self.counts.get(bucket, 0) + 1
+        self.n += 1
+        delta = log - self.mean
+        self.mean += delta / self.n
+        self.m2 += delta * (log - self.mean)
+
+    def censor(self) -> None:
+        """One observation that failed: larger than any limit."""
+        self.beyond += 1
+
+    def merge(self, other: "Histogram") -> None:
+        """Add another's values (Chan et al., 1979, for the moments)."""
+        for bucket, count in other.counts.items():
+            self.counts[bucket] = self.counts.get(bucket, 0) + count
+        self.beyond += other.beyond
+        if other.n:
+            total = self.n + other.n
+            delta = other.mean - self.mean
+            self.m2 += other.m2 + delta * delta * self.n * other.n / total
+            self.mean += delta * other.n / total
+            self.n = total
+
+    def copy(self) -> "Histogram":
+        """An independent copy."""
+        out = Histogram()
+        out.counts = dict(self.counts)
+        out.n, out.mean, out.m2, out.beyond = self.n, self.mean, self.m2, self.beyond
+        return out
+
+    @property
+    def total(self) -> int:
+        """All observations, censored ones included."""
+        return self.n + self.beyond
+
+    def above(self, limit: float) -> int:
+        """Observations that may be above `limit`: whole buckets that reach beyond it, and all censored ones."""
+        bucket = math.floor(math.log2(max(limit, 1e-9)) * STEPS + 1e-9)
+        return self.beyond + sum(count for index, count in self.counts.items() if index > bucket)
+
+    def exceedance(self, limit: float, confidence: float) -> float:
+        """Upper bound of P(X > limit)."""
+        return upper_share(self.above(limit), self.total, confidence)
+
+    def percentile(self, share: float, confidence: float) -> float | None:
+        """The least bucket edge that is proven to be above the percentile; None while nothing is proven."""
+        for index in sorted(self.counts):
+            edge = 2 ** (index / STEPS)
+            if self.exceedance(edge, confidence) <= 1 - share + 1e-12:
+                return edge
+        return None
+
+    def estimate(self, confidence: float, scale: float = 1.0) -> Estimate | None:
+        """Mean of what did not fail with its interval, and the proven 95th percentile of everything."""
+        if not self.n:
+            return None
+        mean, low, high = skewed_mean(self.n, self.mean, self.m2, confidence)
+        p95 = self.percentile(0.95, confidence)
+        edge = None if p95 is None else p95 * scale
+        return Estimate(mean * scale, low * scale, high * scale, self.n, confidence, edge)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        counts = {str(index): count for index, count in self.counts.items()}
+        return {"counts": counts, "n": self.n, "mean": self.mean, "m2": self.m2, "beyond": self.beyond}
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> "Histogram":
+        """The histogram that `to_dict` made plain."""
+        out = cls()
+        out.counts = {int(index): int(count) for index, count in found["counts"].items()}
+        out.n, out.mean, out.m2 = int(found["n"]), float(found["mean"]), float(found["m2"])
+        out.beyond = int(found["beyond"])
+        return out

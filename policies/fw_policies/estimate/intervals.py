@@ -1,0 +1,115 @@
+"""Bounds that hold: exact for counts, distribution-free for percentiles, and an approximation, named as one, for skewed means."""
+
+import math
+from functools import lru_cache
+from statistics import NormalDist
+
+_STEPS = 200
+_TINY = 1e-300
+
+
+def beta_cdf(x: float, a: float, b: float) -> float:
+    """The regularised incomplete beta function I_x(a, b), by its continued fraction (Lentz's method; DLMF 8.17.22)."""
+    if x <= 0:
+        return 0.0
+    if x >= 1:
+        return 1.0
+    if x > (a + 1) / (a + b + 2):
+        return 1.0 - beta_cdf(1 - x, b, a)
+    front = math.exp(
+        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    )
+    c, d = 1.0, 1.0 / _safe(1 - (a + b) * x / (a + 1))
+    total = d
+    for m in range(1, _STEPS):
+        for term in (
+            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
+            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
+        ):
+            d = 1.0 / _safe(1 + term * d)
+            c = _safe(1 + term / c)
+            total *= c * d
+        if abs(c * d - 1) < 1e-14:
+            break
+    return front * total / a
+
+
+def _safe(value: float) -> float:
+    return value if abs(value) > _TINY else _TINY
+
+
+def beta_quantile(p: float, a: float, b: float) -> float:
+    """The x with I_x(a, b) = p, by bisection."""
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        if beta_cdf(middle, a, b) < p:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+@lru_cache(maxsize=65536)
+def upper_share(k: int, n: int, confidence: float) -> float:
+    """One-sided upper bound of a share seen k times in n (Clopper and Pearson, 1934); 1 when n is 0."""
+    if n <= 0 or k >= n:
+        return 1.0
+    return beta_quantile(confidence, k + 1, n - k)
+
+
+@lru_cache(maxsize=65536)
+def lower_share(k: int, n: int, confidence: float) -> float:
+    """One-sided lower bound of a share seen k times in n (Clopper and Pearson, 1934); 0 when n is 0."""
+    if n <= 0 or k <= 0:
+        return 0.0
+    return beta_quantile(1 - confidence, k, n - k + 1)
+
+
+@lru_cache(maxsize=1024)
+def needed(share: float, confidence: float) -> int:
+    """Calls without one beyond the limit that prove P(beyond) <= share: the least n with (1 - share)^n <= 1 - confidence."""
+    return math.ceil(math.log(1 - confidence) / math.log(1 - share) - 1e-12)
+
+
+def bounded_mean(n: int, total: float, squares: float, confidence: float) -> tuple[float, float]:
+    """Two-sided bounds of a mean in [0, 1] from n values, their sum and sum of squares.
+
+    Exact binomial when all values are 0 or 1; else empirical Bernstein (Maurer and Pontil, 2009, theorem 4).
+    """
+    side = 1 - (1 - confidence) / 2
+    if abs(total - squares) < 1e-9:
+        k = round(total)
+        return lower_share(k, n, side), upper_share(k, n, side)
+    mean = total / n
+    if n < 2:
+        return 0.0, 1.0
+    variance = max(0.0, (squares - n * mean * mean) / (n - 1))
+    log = math.log(2 / (1 - side))
+    half = math.sqrt(2 * variance * log / n) + 7 * log / (3 * (n - 1))
+    return max(0.0, mean - half), min(1.0, mean + half)
+
+
+@lru_cache(maxsize=4096)
+def t_quantile(p: float, degrees: int) -> float:
+    """Quantile of Student's t, through the incomplete beta function (DLMF 8.17)."""
+    if p < 0.5:
+        return -t_quantile(1 - p, degrees)
+    if degrees > 400:
+        return NormalDist().inv_cdf(p)
+    x = beta_quantile(2 * (1 - p), degrees / 2, 0.5)
+    return math.sqrt(degrees * (1 - x) / x) if x > 0 else math.inf
+
+
+def skewed_mean(n: int, mean_log: float, m2_log: float, confidence: float) -> tuple[float, float, float]:
+    """Mean and two-sided bounds of a log-normal quantity from n logarithms: their mean and sum of squared deviations.
+
+    Cox's method with Student's t (Olsson, 2005): exp(m + s²/2 ± t·sqrt(s²/n + s⁴/(2(n−1)))). Approximate; checked by simulation.
+    """
+    if n < 2:
+        value = math.exp(mean_log)
+        return value, 0.0, math.inf
+    variance = m2_log / (n - 1)
+    centre = mean_log + variance / 2
+    half = t_quantile(1 - (1 - confidence) / 2, n - 1) * math.sqrt(variance / n + variance**2 / (2 * (n - 1)))
+    return math.exp(min(centre, 700)), math.exp(min(centre - half, 700)), math.exp(min(centre + half, 700))
