@@ -140,7 +140,7 @@ def call(*, stream: bool = False, embedded: bool = False, **changes: Any) -> Cal
         stream=stream,
         wants_usage=False,
         identity=Identity(agent="bugbot", step="edit", run="run-7", thread="conv_1", labels=(("tier", "gold"),)),
-        trace=Trace(clock.trace_id(), clock.span_id(), 3, "ot=th:c"),
+        trace=Trace(clock.trace_id(), clock.span_id(), 3, "fw=1"),
         span_id=clock.span_id(),
         started_ns=clock.wall_ns(),
         started=100.0,

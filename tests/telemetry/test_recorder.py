@@ -168,6 +168,9 @@ def test_where_spans_are_written(tmp_path: Path) -> None:
     assert Recorder(plain, environ={"FW_TRACES_FILE": "here.jsonl"}).traces_path == "here.jsonl"
     assert Recorder(plain, environ={}).traces_path == str(tmp_path / "state" / "traces.jsonl")
     assert Recorder(plain, environ={"OTEL_TRACES_EXPORTER": "none"}).traces_path is None
+    usual = samples.config(state, traces_file=f"{state}/traces.jsonl")
+    assert Recorder(usual, environ={}).traces_path == f"{state}/traces.jsonl"
+    assert Recorder(usual, environ={"OTEL_TRACES_EXPORTER": "none"}).traces_path is None
     assert Recorder(plain, environ={"OTEL_SDK_DISABLED": "true"}).traces_path is None
 
 

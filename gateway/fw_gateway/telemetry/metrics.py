@@ -100,7 +100,7 @@ INFLIGHT = Instrument(
 )  # fmt: skip
 CIRCUIT = Instrument(
     "fw.deployment.circuit.state", "gauge", "1", ("fw.attempt.deployment",),
-    "0 closed, 1 half open, 2 open.", "fw_deployment_circuit_state",
+    "0 closed, 0.5 probing, 1 open.", "fw_deployment_circuit_state",
 )  # fmt: skip
 
 INSTRUMENTS = (

@@ -7,16 +7,16 @@ dead collector costs nothing but the telemetry itself; what it loses is counted.
 import importlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal
 
 from opentelemetry import context as contexts
 from opentelemetry import trace
 from opentelemetry._logs import LogRecord, SeverityNumber  # noqa: PLC2701 - the only place it has until logs are stable
 from opentelemetry.sdk._logs import ReadWriteLogRecord  # noqa: PLC2701 - as above
-from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter  # noqa: PLC2701 - as above
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor  # noqa: PLC2701 - as above
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import Decision, Sampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
@@ -31,9 +31,6 @@ from opentelemetry.trace import (
 )
 
 from fw_gateway.telemetry.otlp import CLIENT, INTERNAL, SERVER, Event, Span
-
-if TYPE_CHECKING:
-    from opentelemetry.util.types import AnyValue, Attributes
 
 _log = logging.getLogger("fw.telemetry")
 
@@ -127,13 +124,14 @@ def readable(span: Span, resource: Resource, named: InstrumentationScope) -> Rea
     def context(span_id: str, *, remote: bool = False) -> SpanContext:
         return SpanContext(number, int(span_id, 16), remote, TraceFlags(span.flags), state)
 
+    attributes: Any = span.attributes  # a wider type than the SDK's: an unknown in a list is None
     status = Status(StatusCode.UNSET) if span.error is None else Status(StatusCode.ERROR, span.error or None)
     return ReadableSpan(
         name=span.name,
         context=context(span.span_id),
         parent=context(span.parent_id, remote=span.remote) if span.parent_id else None,
         resource=resource,
-        attributes=cast("Attributes", span.attributes),
+        attributes=attributes,
         links=[Link(context(link.span_id), {"fw.link.type": link.kind}) for link in span.links],
         kind=_KINDS[span.kind],
         status=status,
@@ -148,14 +146,16 @@ def log_record(event: Event, resource: Resource, named: InstrumentationScope) ->
     above = SpanContext(
         int(event.trace_id, 16), int(event.span_id, 16) if event.span_id else 0, False, TraceFlags(event.flags)
     )
+    attributes: Any = event.attributes
+    body: Any = event.whole_body or None
     record = LogRecord(
         timestamp=event.time,
         observed_timestamp=event.time,
         context=trace.set_span_in_context(NonRecordingSpan(above), contexts.Context()),
         severity_number=SeverityNumber(event.severity),
         severity_text=event.severity_text,
-        body=cast("AnyValue", event.whole_body or None),
-        attributes=cast("Attributes", event.attributes),
+        body=body,
+        attributes=attributes,
         event_name=event.name,
     )
     return ReadWriteLogRecord(log_record=record, resource=resource, instrumentation_scope=named)
@@ -189,6 +189,11 @@ class _Counted:
         return bool(self._inner.force_flush(timeout_millis))
 
 
+def _counted(inner: Any, signal: Signal, lost: Lost) -> Any:
+    """An exporter to the SDK, which knows exporters only by their base classes; these differ by signal, and we do not."""
+    return _Counted(inner, signal, lost)
+
+
 class Otlp:
     """Spans and events on their way to a collector; a signal nobody asked for goes nowhere."""
 
@@ -199,9 +204,9 @@ class Otlp:
         self._traces: BatchSpanProcessor | None = None
         self._logs: BatchLogRecordProcessor | None = None
         if wants("traces", environ) and (traces := exporter("traces", environ)) is not None:
-            self._traces = BatchSpanProcessor(cast("SpanExporter", _Counted(traces, "traces", lost)))
+            self._traces = BatchSpanProcessor(_counted(traces, "traces", lost))
         if wants("logs", environ) and (logs := exporter("logs", environ)) is not None:
-            self._logs = BatchLogRecordProcessor(cast("LogRecordExporter", _Counted(logs, "logs", lost)))
+            self._logs = BatchLogRecordProcessor(_counted(logs, "logs", lost))
 
     @property
     def traces(self) -> bool:

@@ -278,10 +278,9 @@ class Recorder:
 
 
 def _traces_file(config: "Config", environ: Mapping[str, str], *, exported: bool) -> LineFile | None:
-    """The file that was asked for, or the one in the state directory when spans go nowhere else."""
-    path = config.telemetry.traces_file or environ.get("FW_TRACES_FILE")
-    if path:
-        return LineFile(path)
-    if exported or refused("traces", environ) or not config.server.state_dir:
-        return None
-    return LineFile(Path(config.server.state_dir) / "traces.jsonl")
+    """The file that was asked for; the usual one in the state directory when spans go nowhere else."""
+    usual = Path(config.server.state_dir) / "traces.jsonl"
+    asked = environ.get("FW_TRACES_FILE") or config.telemetry.traces_file
+    if asked and (environ.get("FW_TRACES_FILE") or Path(asked) != usual):
+        return LineFile(asked)
+    return None if exported or refused("traces", environ) else LineFile(usual)
