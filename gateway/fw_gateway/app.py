@@ -3,23 +3,23 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterable
 
+import uvloop
 from aiohttp import web
 
-from fw_gateway import clock
 from fw_gateway.config import Config, Endpoint, Secret
 from fw_gateway.endpoints.reading import Reading
 from fw_gateway.endpoints.request import Request
 from fw_gateway.endpoints.serving import Serving
 from fw_gateway.engine import Engine
+from fw_gateway.errors import NoCandidate
 from fw_gateway.ledger import LedgerError, open_ledger
 from fw_gateway.middleware.auth import Gate
-from fw_gateway.middleware.border import handler, unmatched
+from fw_gateway.middleware.border import entry, unmatched
 from fw_gateway.middleware.limits import Limits
 from fw_gateway.providers.litellm_bridge import Bridge, base_url
-from fw_gateway.providers.local import LocalModel
+from fw_gateway.providers.local import LocalModel, LocalModelError, PullError
 from fw_gateway.state import Worlds
 from fw_gateway.telemetry import Recorder
 from fw_gateway.telemetry.metrics import CIRCUIT, INFLIGHT, Instrument, Labels
@@ -29,6 +29,8 @@ from fw_policies.estimate import Statistics
 
 SAVE = 10.0
 """Seconds between snapshots of the statistics."""
+LAST_CALL = 1.0
+"""Seconds that requests get after the drain is over, before their connections are closed."""
 STATES = {"closed": 0.0, "probing": 0.5, "open": 1.0}
 _log = logging.getLogger("fw.gateway")
 Served = Callable[[Request], Awaitable[Reply]]
@@ -68,9 +70,6 @@ class Gateway:
             ("GET", "/readyz", self._ready),
             ("GET", "/metrics", self._metrics),
         )
-        self._saver: asyncio.TaskGroup | None = None
-        self._stack = AsyncExitStack()
-        self._stopped = asyncio.Event()
 
     async def start(self, *, models: bool = True) -> None:
         """Begin to record, to save what is learnt, and (with `models`) the embedded models.
@@ -122,7 +121,10 @@ class Gateway:
             NoCandidate: what serves it cannot be started.
         """
         if endpoint.embedded:
-            model = await self._local(endpoint)
+            try:
+                model = await self._local(endpoint)
+            except (LocalModelError, PullError) as fault:
+                raise NoCandidate(str(fault)) from fault
             return self._upstreams.route(endpoint, url=model.base_url, key=model.key)
         if endpoint.row.bridge:
             return self._upstreams.route(endpoint, url=base_url(endpoint), socket_path=await self._bridge.start())
@@ -131,21 +133,25 @@ class Gateway:
     async def _local(self, endpoint: Endpoint) -> LocalModel:
         name = endpoint.embedded
         found = self._locals.get(name)
-        if found is not None:
+        if found is not None and found.pid is not None:
             return found
         async with self._starting.setdefault(name, asyncio.Lock()):
-            if name not in self._locals:
-                model = LocalModel(name)
-                await model.start()
-                self._locals[name] = model
-        return self._locals[name]
+            found = self._locals.get(name)
+            if found is None or found.pid is None:
+                if found is not None:  # its process ended by itself
+                    await found.stop()
+                    self._upstreams.forget(endpoint)
+                found = LocalModel(name)
+                await found.start()
+                self._locals[name] = found
+        return found
 
     def web_app(self, key: Secret | None) -> web.Application:
         """The HTTP door."""
         app = web.Application(client_max_size=self.config.server.max_body, middlewares=[unmatched])
         gate = Gate(key)
         for method, path, endpoint in self.routes:
-            app.router.add_route(method, path, handler(endpoint, path, gate, self.limits))
+            app.router.add_route(method, path, entry(endpoint, path, gate, self.limits))
         return app
 
     def runner(self, key: Secret | None) -> web.AppRunner:
@@ -156,7 +162,7 @@ class Gateway:
             handler_cancellation=True,
             auto_decompress=False,
             keepalive_timeout=75.0,
-            shutdown_timeout=self.config.server.drain,
+            shutdown_timeout=LAST_CALL,
         )
 
     async def _alive(self, request: Request) -> Reply:
@@ -188,43 +194,38 @@ def address(host: str, port: int) -> str:
 
 async def _serve(config: Config, ready: Callable[[str], None]) -> int:
     gateway = Gateway(config)
-    stop = asyncio.Event()
-    signals: list[int] = []
+    stop, hurry = asyncio.Event(), asyncio.Event()
+    main = asyncio.current_task()
 
-    def told(number: int) -> None:
-        signals.append(number)
-        gateway.limits.draining = True
+    def told() -> None:
+        if stop.is_set():
+            hurry.set()
+        gateway.limits.drain()
         stop.set()
+        if main is not None and not gateway.listening:
+            main.cancel()
 
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told, number)
+        asyncio.get_running_loop().add_signal_handler(number, told)
     runner = gateway.runner(config.server.api_key)
     try:
+        await gateway.start()
+        await runner.setup()
+        await web.TCPSite(runner, config.server.host, config.server.port).start()
+        gateway.listening = True
+        ready(address(config.server.host, runner.addresses[0][1]))
         async with asyncio.TaskGroup() as group:
-            starting = group.create_task(gateway.start())
-            await starting
-            await runner.setup()
-            site = web.TCPSite(runner, config.server.host, config.server.port)
-            await site.start()
-            gateway.listening = True
-            port = runner.addresses[0][1]
-            ready(address(config.server.host, port))
             saving = group.create_task(gateway.save())
             await stop.wait()
-            await _drain(gateway, signals)
+            await gateway.limits.drained(config.server.drain, hurry)
             saving.cancel()
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
     finally:
         await runner.cleanup()
         await gateway.stop()
     return 0
-
-
-async def _drain(gateway: Gateway, signals: list[int]) -> None:
-    """Wait for requests under way: readiness says 503 first; a second signal is in a hurry."""
-    end = clock.monotonic() + gateway.config.server.drain
-    while gateway.limits.in_flight and clock.monotonic() < end and len(signals) < 2:
-        await asyncio.sleep(0.02)
 
 
 def serve(config: Config, ready: Callable[[str], None] = lambda url: None) -> int:
@@ -232,13 +233,6 @@ def serve(config: Config, ready: Callable[[str], None] = lambda url: None) -> in
 
     Raises:
         OSError: the address cannot be listened on.
+        LocalModelError, PullError, LedgerError: what it needs cannot be had; the message says what to do.
     """
-    import uvloop
-
-    try:
-        return uvloop.run(_serve(config, ready))
-    except* OSError as group:
-        raise group.exceptions[0] from None
-
-
-__all__ = ["Gateway", "Mapping", "address", "serve"]
+    return uvloop.run(_serve(config, ready))

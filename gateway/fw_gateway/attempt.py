@@ -9,6 +9,7 @@ import orjson
 
 from fw_gateway import clock
 from fw_gateway.providers.dialects import openai_chat
+from fw_gateway.providers.profiles import profile
 from fw_gateway.state.health import Busy, Deployment
 from fw_gateway.upstream import EXPECTED, Route, fault_of, send, stale
 from fw_gateway.values import Attempt, AttemptReason, Call, Fault
@@ -20,8 +21,13 @@ MAX_ANSWER = 64 * 2**20
 """Bytes of a whole answer; more is a fault."""
 MAX_ERROR = 64 * 2**10
 """Bytes read of an upstream's error."""
-LINGER = 1.0
-"""Seconds that the end of a finished stream may take; then its connection is not kept."""
+LINGER = 0.25
+"""Seconds that the connection of a finished stream may take to end; after that it is not kept."""
+DONE = b"data: [DONE]\n\n"
+NOT_SENT = frozenset(
+    {"ClientConnectorError", "ClientConnectorDNSError", "ClientConnectorCertificateError", "ConnectionTimeoutError"}
+)
+"""Exceptions by which a request never left."""
 NOT_OURS = frozenset({400, 404, 405, 409, 413, 415, 422})
 """Statuses by which an upstream blames the request: every target would say the same."""
 
@@ -94,8 +100,13 @@ def finish(one: Try, *, outcome: str, fault: Fault | None = None) -> None:
         attempt.error_type, attempt.exception, attempt.message = fault.error_type, fault.exception, fault.message
         attempt.status = fault.status or attempt.status
     attempt.cost = charge(attempt.target.price, attempt.usage, machine_seconds=one.machine_seconds)
-    if attempt.cost is None and fault is not None and attempt.usage is None and not attempt.target.self_hosted:
-        attempt.cost = 0 if attempt.ttft is None and attempt.target.price is not None else None
+    if attempt.cost is None and fault is not None and _unbilled(fault) and attempt.target.price is not None:
+        attempt.cost = 0
+
+
+def _unbilled(fault: Fault) -> bool:
+    """Whether the provider surely charges nothing: it refused, or was never reached."""
+    return (fault.status or 0) >= 300 or fault.exception in NOT_SENT
 
 
 def _failed(one: Try, fault: Fault) -> None:
@@ -106,7 +117,7 @@ def _request(one: Try) -> tuple[bytes, dict[str, str]]:
     """Body and per-call headers."""
     call, attempt = one.call, one.attempt
     model = attempt.target.upstream_model
-    body = openai_chat.rewrite(call.body, call.fields, model=model, usage=call.stream and not call.wants_usage)
+    body = openai_chat.rewrite(call.body, call.fields, model=model, usage=_asks_usage(one))
     if not one.route.endpoint.traceparent:
         return body, {}
     trace = call.trace
@@ -116,14 +127,20 @@ def _request(one: Try) -> tuple[bytes, dict[str, str]]:
     return body, extra
 
 
+def _asks_usage(one: Try) -> bool:
+    """Whether usage is asked for in the client's place, and hidden from it again."""
+    return one.call.stream and not one.call.wants_usage and profile(one.route.endpoint.row.profile).ask_usage
+
+
 async def _send(one: Try) -> aiohttp.ClientResponse:
     """Send it; once more when a kept connection turns out to be dead before one byte came back."""
     body, extra = _request(one)
     path = PATHS[one.call.operation]
+    opened = one.route.opened()
     try:
         return await send(one.route, path, body, extra)
-    except (aiohttp.ServerDisconnectedError, ConnectionResetError) as exc:
-        if clock.monotonic() - one.attempt.started > 0.5 or not stale(exc, None):
+    except EXPECTED as exc:
+        if not stale(exc) or one.route.opened() != opened:
             raise
         one.attempt.resends += 1
         return await send(one.route, path, body, extra, fresh=True)
@@ -135,7 +152,7 @@ async def _whole(one: Try) -> Opened | Fault:
         try:
             if response.status >= 300:
                 return await _refusal(response)
-            body = await _read(response, MAX_ANSWER)
+            body = await _read(response)
         except BaseException:
             response.close()
             raise
@@ -146,32 +163,42 @@ async def _whole(one: Try) -> Opened | Fault:
     attempt.usage = answer.usage
     if answer.problem:
         return Fault("invalid_response", answer.problem, status=response.status)
-    attempt.ttft = clock.monotonic() - attempt.started
     attempt.response_id, attempt.response_model = answer.id, answer.model
     attempt.finish_reasons = answer.finish_reasons
     finish(one, outcome="success")
     return Opened(attempt, response.status, response.headers.get("Content-Type", "application/json"), body)
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """The body, up to `limit` bytes; more is a ValueError of the caller's making, reported as a payload error."""
-    body = await response.content.read(limit + 1) if response.content_length is None else await response.read()
-    if response.content_length is None:
-        while not response.content.at_eof():
-            more = await response.content.read(limit + 1 - len(body))
-            body += more
-            if len(body) > limit:
-                raise aiohttp.ClientPayloadError("the answer is too large")
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The whole body.
+
+    Raises:
+        aiohttp.ClientPayloadError: it was cut short, or is too large.
+    """
+    if response.content_length is not None and response.content_length <= MAX_ANSWER:
+        return await response.read()
+    body, rest = await _up_to(response, MAX_ANSWER)
+    if rest:
+        raise aiohttp.ClientPayloadError("the answer is too large")
     return body
+
+
+async def _up_to(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:
+    """At most `limit` bytes of the body, and whether there was more."""
+    pieces, size = [], 0
+    while data := await response.content.readany():
+        pieces.append(data)
+        size += len(data)
+        if size > limit:
+            return b"".join(pieces)[:limit], True
+    return b"".join(pieces), False
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> Fault:
     """An answer that is no success, as a fault; its body is kept to be relayed."""
     status = response.status
-    body = await response.content.read(MAX_ERROR)
-    if response.content.at_eof():
-        response.release()
-    else:
+    body, rest = await _up_to(response, MAX_ERROR)
+    if rest:
         response.close()
     kind = response.headers.get("Content-Type", "")
     if status < 400:
@@ -186,7 +213,7 @@ async def _refusal(response: aiohttp.ClientResponse) -> Fault:
         status=status,
         retryable=status not in NOT_OURS,
         retry_after=retry_after(response.headers.get("Retry-After"), response.headers.get("retry-after-ms")),
-        body=body if message and "json" in kind else None,
+        body=body if message and "json" in kind and not rest else None,
         content_type=kind or "application/json",
     )
 
@@ -220,7 +247,7 @@ async def _stream(one: Try) -> Opened | Fault:
     """Read until the first content: then the stream is the client's."""
     call, attempt = one.call, one.attempt
     limit = min(one.route.endpoint.ttft_limit, one.left())
-    watcher = openai_chat.Watcher(hide_usage=not call.wants_usage, choices=_choices(call))
+    watcher = openai_chat.Watcher(hide_usage=_asks_usage(one), choices=_choices(call))
     response: aiohttp.ClientResponse | None = None
     opened = False
     try:
@@ -236,7 +263,9 @@ async def _stream(one: Try) -> Opened | Fault:
         if not watcher.started:
             return _empty(watcher, attempt)
         opened = True
-        return Opened(attempt, 200, "text/event-stream; charset=utf-8", relay(one, response, watcher, first))
+        body = relay(one, response, watcher, first)
+        await anext(body)
+        return Opened(attempt, 200, "text/event-stream; charset=utf-8", body)
     finally:
         if response is not None and not opened and not response.closed:
             response.close()
@@ -262,7 +291,7 @@ async def _head(response: aiohttp.ClientResponse, watcher: openai_chat.Watcher, 
 
 
 async def _not_a_stream(response: aiohttp.ClientResponse) -> Fault:
-    body = await response.content.read(MAX_ERROR)
+    body, _ = await _up_to(response, MAX_ERROR)
     message, _ = _message(body)
     return Fault(
         "invalid_response", message or "the upstream answered a stream with something else", status=response.status
@@ -282,14 +311,17 @@ def _empty(watcher: openai_chat.Watcher, attempt: Attempt) -> Fault:
 async def relay(
     one: Try, response: aiohttp.ClientResponse, watcher: openai_chat.Watcher, first: bytes
 ) -> AsyncIterator[bytes]:
-    """The rest of a committed stream. It ends well, or with an error in band, or because the client left."""
+    """The rest of a committed stream. It ends well, or with an error in band, or because the client left.
+
+    The first item is empty: once it was taken, closing the stream closes the attempt too, whether or not anyone reads on.
+    """
     attempt = one.attempt
     stall = one.route.endpoint.stall_limit
     fault: Fault | None = None
     last = clock.monotonic()
     try:
-        if first:
-            yield first
+        yield b""
+        yield first
         while not watcher.over:
             try:
                 async with asyncio.timeout(max(0.0, min(stall, one.left()))):
@@ -307,10 +339,11 @@ async def relay(
                 yield out
         fault = _verdict(watcher, fault, one)
         _note(one, watcher, fault)
-        await _end(response, ok=fault is None)
         if fault is None:
-            yield watcher.terminator
+            yield watcher.terminator or DONE
+            await _end(response)
         else:
+            response.close()
             yield openai_chat.event({"error": _in_band(watcher, fault, one)})
     finally:
         if attempt.outcome is None:
@@ -361,11 +394,8 @@ def _in_band(watcher: openai_chat.Watcher, fault: Fault, one: Try) -> dict[str, 
     return {"message": fault.message, "type": kind, "param": None, "code": code}
 
 
-async def _end(response: aiohttp.ClientResponse, *, ok: bool) -> None:
+async def _end(response: aiohttp.ClientResponse) -> None:
     """Let the connection be used again when the stream came to its end."""
-    if not ok:
-        response.close()
-        return
     try:
         async with asyncio.timeout(LINGER):
             while await response.content.readany():

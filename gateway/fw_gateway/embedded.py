@@ -11,6 +11,7 @@ from fw_gateway import clock
 from fw_gateway.app import Gateway, address
 from fw_gateway.config import Secret, load
 from fw_gateway.endpoints.request import Request as Asked
+from fw_gateway.endpoints.request import reply as refused
 from fw_gateway.errors import GatewayError, UnknownRoute
 from fw_gateway.telemetry import call_attributes
 from fw_gateway.values import Reply
@@ -50,8 +51,12 @@ class EmbeddedEngine:
         return _response(reply)
 
     async def _answer(self, request: Request) -> Reply:
-        endpoint, route, parameters = self._match(request)
+        try:
+            endpoint, route, parameters = self._match(request)
+        except UnknownRoute as error:
+            return self._refusal(error)
         headers = CIMultiDict(request.headers)
+        headers.setdefault("x-request-timeout", f"{request.timeout:g}")
         asked = Asked(
             request.method,
             route,
@@ -63,7 +68,20 @@ class EmbeddedEngine:
             embedded="traceparent" in headers,
             parameters=parameters,
         )
-        return await endpoint(asked)
+        try:
+            reply: Reply = await endpoint(asked)
+        except GatewayError as error:
+            reply = self._refusal(error)
+        reply.headers.setdefault("x-request-id", asked.request_id)
+        return reply
+
+    def _refusal(self, error: GatewayError) -> Reply:
+        headers = {"x-should-retry": "false"}
+        if error.retry_after is not None:
+            headers = {"x-should-retry": "true", "Retry-After": f"{error.retry_after:g}"}
+        refusal = refused(error.body(), error.status)
+        refusal.headers.update(headers)
+        return refusal
 
     def _match(self, request: Request) -> tuple[Any, str, Mapping[str, str]]:
         for method, path, endpoint in self._gateway.routes:
@@ -102,7 +120,9 @@ class EmbeddedEngine:
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
-        await self._gateway.stop()
+        if self._started:
+            self._started = False
+            await self._gateway.stop()
 
 
 def _response(reply: Reply) -> Response:
@@ -127,6 +147,3 @@ async def open_engine(config: str | None = None) -> EmbeddedEngine:
         ConfigError: the config cannot be used.
     """
     return EmbeddedEngine(Gateway(load(config)))
-
-
-__all__ = ["EmbeddedEngine", "GatewayError", "open_engine"]

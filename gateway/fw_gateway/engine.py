@@ -12,11 +12,11 @@ from fw_gateway.attempt import Opened, Try, begin, run
 from fw_gateway.config import Config, Endpoint
 from fw_gateway.errors import BudgetExceeded, DeadlineExceeded, GatewayError, NoCandidate, UpstreamFailed
 from fw_gateway.providers.dialects import openai_chat
-from fw_gateway.state import Deployment, Worlds
+from fw_gateway.state import Worlds
 from fw_gateway.upstream import Route
 from fw_gateway.values import Attempt, Call, Fault, Record, Reply
 from fw_policies.estimate import quantise
-from fw_policies.flow import Answer, Ask, Failed, Flow, Open, flow
+from fw_policies.flow import Ask, Failed, Flow, Open, flow
 from fw_policies.model import NANO_USD, Facts, Plan, Target
 from fw_policies.spec import Policy
 
@@ -27,6 +27,8 @@ PATIENCE = 10.0
 """Seconds that a provider's Retry-After is waited for at most, and never more than half of what is left."""
 SHORT = 60.0
 """Seconds left from which the deadline matters to a plan."""
+RELAYED = frozenset({408, 429, 500, 502, 503, 504, 529})
+"""Statuses that reach the client with the upstream's own words when nothing else is left to try."""
 _AGAIN = frozenset({"connection_error", "500", "502", "503", "504", "stream_interrupted"})
 
 
@@ -109,10 +111,17 @@ class Engine:
             self._settle(journey, error.status, failed=True)
             return _error(error, record)
         record.served = found.attempt
-        return self._reply(journey, found)
+        return await self._reply(journey, found)
 
     async def _open(self, journey: "_Journey", target: Target) -> Opened | Failed:
         """One target: an attempt, and one more at the same place when that may help."""
+        circuit = self._worlds.deployments[target.deployment].circuit
+        alone = journey.record.plan is not None and len(journey.record.plan.targets) == 1
+        if not circuit.admit(clock.monotonic()) and not alone:
+            resting = Fault(
+                "connection_error", "the deployment rests after failing, and is being tried by another call"
+            )
+            return Failed(target, resting)
         again = True
         while True:
             if journey.left() <= 0:
@@ -125,17 +134,16 @@ class Engine:
             journey.fault = found
             if found.retry_after is not None and found.status == 429:
                 self._worlds.limited(target.deployment, found.retry_after)
-            pause = self._pause(journey, found) if again else None
+            pause = self._pause(journey, found, alone=alone) if again else None
             again = False
             if pause is None:
                 return Failed(target, found, retryable=found.retryable)
             journey.backoff = pause
             await asyncio.sleep(pause)
 
-    def _pause(self, journey: "_Journey", fault: Fault) -> float | None:
+    def _pause(self, journey: "_Journey", fault: Fault, *, alone: bool) -> float | None:
         """Seconds to wait before the same target again; None: do not."""
         if fault.retry_after is not None:
-            alone = journey.record.plan is not None and len(journey.record.plan.targets) == 1
             if alone and fault.retry_after <= min(PATIENCE, journey.left() / 2):
                 return fault.retry_after
             return None
@@ -157,7 +165,7 @@ class Engine:
             call,
             target,
             route,
-            self._deployment(target.deployment),
+            self._worlds.deployments[target.deployment],
             number=len(journey.tries) + 1,
             reason=reason,  # type: ignore[arg-type]
         )
@@ -168,10 +176,7 @@ class Engine:
         journey.record.attempts.append(one.attempt)
         return await run(one)
 
-    def _deployment(self, name: str) -> Deployment:
-        return self._worlds.deployments[name]
-
-    def _reply(self, journey: "_Journey", found: Opened) -> Reply:
+    async def _reply(self, journey: "_Journey", found: Opened) -> Reply:
         record = journey.record
         headers = _headers(record)
         headers["Content-Type"] = found.content_type
@@ -185,11 +190,14 @@ class Engine:
                     headers["x-fw-budget-remaining"] = usd(record.call.identity.budget - cost)
             return Reply(found.status, headers, found.body, record)
         headers["Cache-Control"] = "no-cache"
-        return Reply(found.status, headers, self._streamed(journey, found, found.body), record)
+        body = self._streamed(journey, found, found.body)
+        await anext(body)
+        return Reply(found.status, headers, body, record)
 
     async def _streamed(self, journey: "_Journey", found: Opened, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The answer's bytes; the record is settled whatever ends them."""
+        """The answer's bytes; the record is settled whatever ends them, also when nobody reads past the empty first item."""
         try:
+            yield b""
             async for data in body:
                 if found.attempt.outcome == "success" and journey.record.call.receipt:
                     yield openai_chat.comment(f"fw-receipt {receipt(journey.record, found.attempt)}")
@@ -207,18 +215,15 @@ class Engine:
         """Every target failed: the last one's own words, or ours."""
         record, fault = journey.record, journey.fault
         record.error_type = fault.error_type
-        if (
-            fault.body is not None
-            and fault.status is not None
-            and (not fault.retryable or fault.status in {408, 429, 500, 502, 503, 504, 529})
-        ):
+        if fault.status is not None and (not fault.retryable or (fault.body is not None and fault.status in RELAYED)):
             headers = _headers(record)
-            headers["Content-Type"] = fault.content_type
+            headers["Content-Type"] = fault.content_type if fault.body is not None else "application/json"
             headers["x-should-retry"] = "false"
             if fault.retry_after is not None:
                 headers["Retry-After"] = f"{fault.retry_after:g}"
             self._settle(journey, fault.status, failed=True)
-            return Reply(fault.status, headers, fault.body, record)
+            shaped = {"message": fault.message, "type": "invalid_request_error", "param": None, "code": None}
+            return Reply(fault.status, headers, fault.body or orjson.dumps({"error": shaped}), record)
         names = ", ".join(dict.fromkeys(failed.target.deployment for failed in found.failures))
         error: GatewayError = UpstreamFailed(f"{names}: {fault.message}.", hint=_cure(fault))
         if fault.error_type == "timeout":
@@ -344,6 +349,3 @@ def receipt(record: Record, attempt: Attempt) -> str:
         "budget_remaining": usd(budget - cost) if budget is not None and cost is not None else None,
     }
     return orjson.dumps(found).decode()
-
-
-__all__ = ["Answer", "Engine", "Exhausted", "drive", "facts", "receipt", "usd"]

@@ -5,6 +5,7 @@ import io
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -32,6 +33,16 @@ _USER_AGENT = "fwsdk"
 
 class Refused(OSError):
     """A connection to a host that the operator did not configure."""
+
+
+class _Counted(aiohttp.TCPConnector):
+    """Counts the connections it begins: a request during which none began went out on a kept one."""
+
+    begun = 0
+
+    async def _create_connection(self, *args: Any, **options: Any) -> Any:
+        self.begun += 1
+        return await super()._create_connection(*args, **options)
 
 
 class _Guard(AbstractResolver):
@@ -62,6 +73,11 @@ class Route:
     headers: dict[str, str]
     server: tuple[str, int]
     urls: dict[str, URL]
+
+    def opened(self) -> int:
+        """Connections begun so far in this endpoint's pool."""
+        connector = self.session.connector
+        return connector.begun if isinstance(connector, _Counted) else 0
 
     def url(self, path: str) -> URL:
         """The address of `path` (from `/chat/completions` on) at this endpoint."""
@@ -99,6 +115,10 @@ class Upstreams:
         found = self._routes[name] = Route(endpoint, session, base, headers, server, {})
         return found
 
+    def forget(self, endpoint: Endpoint) -> None:
+        """Drop the route to an endpoint whose address has changed."""
+        self._routes.pop(endpoint.target.deployment, None)
+
     async def close(self) -> None:
         """Close every connection."""
         sessions, self._sessions = list(self._sessions.values()), {}
@@ -112,7 +132,7 @@ def _session(address: URL, socket_path: str) -> aiohttp.ClientSession:
     if socket_path:
         connector = aiohttp.UnixConnector(socket_path, limit=POOL, keepalive_timeout=KEEP_ALIVE)
     else:
-        connector = aiohttp.TCPConnector(
+        connector = _Counted(
             limit=POOL, keepalive_timeout=KEEP_ALIVE, ttl_dns_cache=30, resolver=_Guard(address.host or "")
         )
     return aiohttp.ClientSession(
@@ -167,6 +187,8 @@ def fault_of(exc: BaseException) -> Fault:
     return Fault("_OTHER", "the upstream failed", exception=type(exc).__name__)
 
 
-def stale(exc: BaseException, response: aiohttp.ClientResponse | None) -> bool:
-    """Whether a kept connection died under the request before one byte came back: then it is safe to send once more."""
-    return response is None and isinstance(exc, (aiohttp.ServerDisconnectedError, ConnectionResetError))
+def stale(exc: BaseException) -> bool:
+    """Whether a connection died under a request before one byte came back. If it was a kept one, it is safe to send once more."""
+    if isinstance(exc, aiohttp.ClientConnectorError):
+        return False
+    return isinstance(exc, (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError))

@@ -134,6 +134,10 @@ def needs(fields: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(found)
 
 
+def _plain(text: str) -> str:
+    return text if text.isascii() else text.encode("ascii", "replace").decode()
+
+
 def call_of(request: Request, fields: dict[str, Any], model: str, operation: Operation, *, longest: float) -> Call:
     """The call, not yet resolved.
 
@@ -162,7 +166,7 @@ def call_of(request: Request, fields: dict[str, Any], model: str, operation: Ope
         needs=needs(fields) if operation == "chat" else frozenset({"embeddings"}),
         receipt=headers.get("x-fw-receipt") == "1",
         embedded=request.embedded,
-        user_agent=headers.get("user-agent", ""),
+        user_agent=_plain(headers.get("user-agent", "")),
         key_id=request.key_id,
         scheme=request.scheme,
         server=request.server,

@@ -1,5 +1,6 @@
 """What an endpoint is given, whichever door it came through, and how its claims are read."""
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -16,9 +17,10 @@ from fw_policies.model import NANO_USD
 JSON = {"Content-Type": "application/json"}
 MAX_NAME = 256
 """Characters that a name in a header may have."""
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _MONEY = re.compile(r"\$?\s*(-?\d{1,12}(?:\.\d{1,12})?)\s*(?:USD)?", re.IGNORECASE)
-_DEPTH = 64
+DEPTH = 64
+"""Levels that a body may be nested."""
 
 
 @dataclass(slots=True)
@@ -41,9 +43,17 @@ class Request:
     """Parts of the path, e.g. `id`."""
 
 
+def dumps(payload: Any) -> bytes:
+    """JSON; a text that is not Unicode (a header may hold any bytes) loses what cannot be written."""
+    try:
+        return orjson.dumps(payload)
+    except orjson.JSONEncodeError:
+        return json.dumps(payload).encode()
+
+
 def reply(payload: Any, status: int = 200, **headers: str) -> Reply:
     """A JSON reply."""
-    return Reply(status, {**JSON, **headers}, orjson.dumps(payload))
+    return Reply(status, {**JSON, **headers}, dumps(payload))
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -62,7 +72,16 @@ def parse_object(body: bytes) -> dict[str, Any]:
         ) from None
     if not isinstance(found, dict):
         raise BadRequest(f"The body must be a JSON object, not {_kind(found)}.")
+    if body.count(b"{") + body.count(b"[") > DEPTH and _deeper(found, DEPTH):
+        raise BadRequest(f"The body is nested deeper than {DEPTH} levels.")
     return found
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether containers are nested more than `levels` deep."""
+    inner = value.values() if isinstance(value, dict) else value
+    deep = [item for item in inner if isinstance(item, (dict, list))]
+    return bool(deep) and (levels <= 1 or any(_deeper(item, levels - 1) for item in deep))
 
 
 def _kind(value: Any) -> str:
@@ -148,6 +167,10 @@ def _attempt(value: str) -> int:
 
 def _labels(value: str) -> tuple[tuple[str, str], ...]:
     found = {}
+    if len(value) > 8 * MAX_NAME or not value.isprintable():
+        raise BadRequest(
+            f"x-fw-labels must be printable and at most {8 * MAX_NAME} characters long.", param="x-fw-labels"
+        )
     for pair in value.split(","):
         name, equals, text = pair.strip().partition("=")
         if not equals or not name:
@@ -182,4 +205,5 @@ def trace(headers: Mapping[str, str]) -> Trace:
     found = _TRACEPARENT.fullmatch(value) if value else None
     if found is None or found[1] == "0" * 32 or found[2] == "0" * 16:
         return Trace(clock.trace_id(), flags=3)
-    return Trace(found[1], found[2], int(found[3], 16), headers.get("tracestate", ""))
+    state = headers.get("tracestate", "")
+    return Trace(found[1], found[2], int(found[3], 16), state if state.isascii() and state.isprintable() else "")

@@ -28,7 +28,9 @@ class Gate:
             return ""
         given = request.headers.get("Authorization", "")
         scheme, _, token = given.partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), self._key):
+        if scheme.lower() != "bearer" or not hmac.compare_digest(
+            token.strip().encode("utf-8", "surrogateescape"), self._key
+        ):
             what = "The key is not this server's." if given else "This server needs a key."
             raise Unauthorized(what, hint="Send `Authorization: Bearer $FW_API_KEY`.")
         return "default"

@@ -5,12 +5,11 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 
-import orjson
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from fw_gateway import clock
-from fw_gateway.endpoints.request import Request
+from fw_gateway.endpoints.request import Request, dumps
 from fw_gateway.errors import GatewayError, Internal, UnknownRoute, WrongMethod
 from fw_gateway.middleware.auth import Gate
 from fw_gateway.middleware.limits import Limits
@@ -28,13 +27,13 @@ def request_id(request: web.Request) -> str:
     return given if given and _ID.fullmatch(given) else clock.ulid()
 
 
-def handler(endpoint: Endpoint, route: str, gate: Gate, limits: Limits) -> Handler:
+def entry(endpoint: Endpoint, route: str, gate: Gate, limits: Limits) -> Handler:
     """An aiohttp handler around an endpoint."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
         started_ns, started = clock.wall_ns(), clock.monotonic()
         name = request_id(request)
-        limits.in_flight += 1
+        limits.enter()
         try:
             key = gate.check(request, route)
             limits.admit(request)
@@ -58,11 +57,11 @@ def handler(endpoint: Endpoint, route: str, gate: Gate, limits: Limits) -> Handl
             return refuse(request, error, name)
         except (asyncio.CancelledError, ConnectionError):
             raise
-        except Exception:  # the border: a bug must not become a traceback on the wire
+        except Exception:  # noqa: BLE001 - the border: a bug must not become a traceback on the wire
             _log.exception("request %s failed", name)
             return refuse(request, Internal("This is a bug of the gateway.", hint=f"Report request {name}."), name)
         finally:
-            limits.in_flight -= 1
+            limits.leave()
 
     return handle
 
@@ -100,17 +99,17 @@ def refuse(request: web.Request, error: GatewayError, name: str) -> web.Response
     if error.retry_after is not None:
         headers["Retry-After"] = f"{error.retry_after:g}"
         headers["x-should-retry"] = "true"
-    response = web.Response(status=error.status, headers=headers, body=orjson.dumps(error.body()))
+    response = web.Response(status=error.status, headers=headers, body=dumps(error.body()))
     if request.can_read_body and not request.content.at_eof():
         response.force_close()
     return response
 
 
 @web.middleware
-async def unmatched(request: web.Request, following: Handler) -> web.StreamResponse:
+async def unmatched(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Unknown routes and wrong methods, in the same shape as every other error."""
     try:
-        return await following(request)
+        return await handler(request)
     except web.HTTPMethodNotAllowed as fault:
         allowed = ", ".join(sorted(fault.allowed_methods))
         error: GatewayError = WrongMethod(

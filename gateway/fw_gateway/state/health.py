@@ -31,6 +31,8 @@ class Circuit:
     until: float = 0.0
     limited_until: float = 0.0
     """Until when the provider asked to be left alone (429)."""
+    probed: float = 0.0
+    """When the newest probe began; while it may still be under way no other call is a probe."""
 
     def blocked(self, now: float) -> Exclusion:
         """Why it may not be tried now; "" when it may."""
@@ -42,10 +44,20 @@ class Circuit:
             self.state = PROBING
         return ""
 
+    def admit(self, now: float) -> bool:
+        """Whether a call may be made now: while probing, one at a time."""
+        if self.state != PROBING:
+            return True
+        if self.probed and now - self.probed < REST:
+            return False
+        self.probed = now
+        return True
+
     def observe(self, *, ok: bool, now: float) -> bool:
         """Take in how an attempt went; whether its state changed."""
         before = self.state
         self.failures = 0 if ok else self.failures + 1
+        self.probed = 0.0
         if before == CLOSED and not ok:
             self.state = OPEN if self.failures >= TRIP else CLOSED
         else:

@@ -1,6 +1,6 @@
 """The frozen world that decisions are made in: taken anew when something changed, and remembered plans with it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from fw_gateway import clock
@@ -34,6 +34,8 @@ class Worlds:
         self._plans: dict[tuple[str, Facts], Plan] = {}
         self._taken = -FRESH
         self._changed = True
+        self._awake: World | None = None
+        """The world as if nothing rested: used when a rest would leave nobody to serve. None: nothing rests."""
         self._world = self._take()
         self.dirty = False
         """Something was learnt since the statistics were saved."""
@@ -46,8 +48,9 @@ class Worlds:
         key = (policy.digest if policy is not None else "", facts)
         found = self._plans.get(key)
         if found is None:
-            world = self._world
-            found = optimize(policy, facts, world) if policy is not None else pinned(facts, world)
+            found = _decide(policy, facts, self._world)
+            if not found.targets and self._awake is not None:
+                found = _decide(policy, facts, self._awake)
             if len(self._plans) >= MEMORY:
                 for old in list(self._plans)[: MEMORY // 2]:
                     del self._plans[old]
@@ -65,21 +68,22 @@ class Worlds:
         self._plans.clear()
         config = self._config
         blocked: dict[str, Exclusion] = dict(self._blocked)
-        resting = False
+        resting = {}
         for name, deployment in self.deployments.items():
             reason = deployment.circuit.blocked(self._taken)
-            if reason:
-                blocked.setdefault(name, reason)
-                resting = True
-        self._changed = resting  # a rest ends by itself: look again soon
-        return World(
+            if reason and name not in blocked:
+                resting[name] = reason
+        self._changed = bool(resting)  # a rest ends by itself: look again soon
+        world = World(
             targets=tuple(endpoint.target for endpoint in config.endpoints),
-            blocked=blocked,
+            blocked={**blocked, **resting},
             estimates=self.statistics.freeze(),
             today=clock.today(),
             prices=config.prices,
             stand_in=config.server.stand_in,
         )
+        self._awake = replace(world, blocked=blocked) if resting else None
+        return world
 
     def observe(self, record: Record, machine_seconds: Mapping[int, float]) -> None:
         """Learn from a finished call. `machine_seconds` by attempt number."""
@@ -115,9 +119,8 @@ class Worlds:
         if deployment is None:
             return
         failed = attempt.error_type in _OURS or (attempt.status or 0) >= 500
-        if attempt.outcome == "success" or failed:
-            if deployment.circuit.observe(ok=not failed, now=now):
-                self._taken = -FRESH
+        if (attempt.outcome == "success" or failed) and deployment.circuit.observe(ok=not failed, now=now):
+            self._taken = -FRESH
         self._changed = True
 
     def limited(self, name: str, seconds: float) -> None:
@@ -132,9 +135,9 @@ class Worlds:
         self.statistics.outcome(seen)
         self._changed = self.dirty = True
 
-    def with_policy(self, change: Callable[[World], World]) -> World:
-        """The world as it would be, for what-if questions."""
-        return change(replace(self._world))
+
+def _decide(policy: Policy | None, facts: Facts, world: World) -> Plan:
+    return optimize(policy, facts, world) if policy is not None else pinned(facts, world)
 
 
 def _exclusion(reason: str) -> Exclusion:

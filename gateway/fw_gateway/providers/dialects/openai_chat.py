@@ -21,11 +21,10 @@ MAX_HEAD: Final = 16 * 2**10
 
 _MODEL = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]')
-_INTEREST = re.compile(
-    rb'"finish_reason"\s*:\s*"|"usage"\s*:\s*\{|"error"\s*:|^data:\s*\[DONE\]|^event:\s*error', re.MULTILINE
-)
+_INTEREST = re.compile(rb'"finish_reason"\s*:\s*"|"usage"\s*:\s*\{|"error"\s*:|data:\s*\[DONE\]|event:\s*error')
 _BOUNDARY = re.compile(rb"(?:\r\n|\r|\n){2}")
 _LINE = re.compile(r"\r\n|\r|\n")
+_ERROR_EVENT = re.compile(r"(?:^|[\r\n])event:\s*error")
 _CONTENT = ("content", "tool_calls", "function_call", "refusal", "reasoning_content", "reasoning", "audio")
 
 
@@ -195,7 +194,7 @@ class Watcher:
         self.problem = ""
         """Why this is no stream at all."""
         self.terminator = b""
-        """The upstream's own end of the stream, to be sent when all else has been."""
+        """The upstream's own `[DONE]`, to be sent when all else has been; empty: it sent none."""
 
     @property
     def complete(self) -> bool:
@@ -238,14 +237,11 @@ class Watcher:
             if self.over and not self._done:
                 return
             if self._looked_at(raw):
-                if self.started:
+                self._head.append(raw)
+                if self.started or sum(map(len, self._head)) > MAX_HEAD:
+                    self.started = True
                     yield from self._head
                     self._head.clear()
-                    yield raw
-                else:
-                    self._head.append(raw)
-                    if sum(map(len, self._head)) > MAX_HEAD:
-                        self.started = True
 
     def _looked_at(self, raw: bytes) -> bool:
         """Learn from one event; whether it is to be relayed."""
@@ -256,23 +252,26 @@ class Watcher:
             return False
         data = data_of(text)
         if data is None:
-            return True  # a comment, or a field we do not know
-        if data.strip() == "[DONE]" or self._done:
-            self.terminator += raw
+            return not self._done  # a comment, or a field we do not know
+        if data.strip() == "[DONE]":
+            self.terminator = self.terminator or raw
             self._done = True
             return False
         self.chunks += 1
+        return self._read(raw, data, error=_ERROR_EVENT.search(text) is not None) and not self._done
+
+    def _read(self, raw: bytes, data: str, *, error: bool) -> bool:
+        """Read the payload of an event, if it may matter."""
         if self.started and _INTEREST.search(raw) is None:
             return True
         try:
             found = orjson.loads(data)
         except orjson.JSONDecodeError:
-            self.problem = "an event of the upstream is not JSON"
-            return False
+            found = None
         if not isinstance(found, dict):
-            self.problem = "an event of the upstream is no object"
+            self.problem = "" if self._done else "an event of the upstream is no JSON object"
             return False
-        if found.get("error") or "event: error" in text:
+        if error or found.get("error"):
             self.error = in_shape(found.get("error") or found)
             return False
         return self._learn(found)
@@ -286,7 +285,8 @@ class Watcher:
             if not isinstance(choice, dict):
                 continue
             if choice.get("finish_reason"):
-                self._finished[int(choice.get("index") or 0)] = str(choice["finish_reason"])
+                index = choice.get("index")
+                self._finished[index if isinstance(index, int) else 0] = str(choice["finish_reason"])
                 self.started = True
             delta = choice.get("delta")
             if isinstance(delta, dict) and any(delta.get(name) for name in _CONTENT):
@@ -296,17 +296,11 @@ class Watcher:
             return not (self._hide and not choices)
         return True
 
-    def leftover(self) -> bytes:
-        """An incomplete last event. It is relayed only if all of it is known to be harmless, which it is not: for the record."""
-        return self._rest
-
 
 def data_of(text: str) -> str | None:
     """The `data` of one event; None when it has none."""
-    found = []
-    for line in _LINE.split(text.lstrip("\ufeff")):
-        if line.startswith("data:"):
-            found.append(line[5:].removeprefix(" "))
+    lines = _LINE.split(text.lstrip("\ufeff"))
+    found = [line[5:].removeprefix(" ") for line in lines if line.startswith("data:")]
     return "\n".join(found) if found else None
 
 

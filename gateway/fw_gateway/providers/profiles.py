@@ -1,0 +1,24 @@
+"""Quirks of providers that speak a dialect of ours, as data: one row per profile of the catalog, the default for all others."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """How one provider's dialect differs from the plain one."""
+
+    ask_usage: bool = True
+    """A stream reports usage only when `stream_options.include_usage` asks; False: it does so unasked, and refuses the field."""
+
+
+DEFAULT = Profile()
+PROFILES: Mapping[str, Profile] = {
+    "mistral": Profile(ask_usage=False),
+    "perplexity": Profile(ask_usage=False),
+}
+
+
+def profile(name: str) -> Profile:
+    """The quirks of a profile of the catalog."""
+    return PROFILES.get(name, DEFAULT)
