@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from fw_gateway.telemetry import attributes, metrics, spans
-from fw_gateway.telemetry.metrics import Exemplar, Metrics
+from fw_gateway.telemetry.metrics import Metrics
 from fw_gateway.telemetry.otlp import Value
 from fw_gateway.values import Attempt, Call, Record
 from fw_policies.model import NANO_USD, Target
@@ -79,19 +79,16 @@ class Measurer:
             attempt.server[0],
             attempt.server[1] or "",
         )
-
-        def exemplar(value: float) -> Exemplar | None:
-            return (value, now, call.trace.trace_id, attempt.span_id) if sampled else None
-
+        trace_id, span_id = call.trace.trace_id, attempt.span_id
         duration = max(0.0, (attempt.ended if attempt.ended is not None else record.ended) - attempt.started)
-        self._operation.observe((*who, error), duration, exemplar(duration))
+        self._operation.observe((*who, error), duration, (duration, now, trace_id, span_id) if sampled else None)
         if call.stream and attempt.ttft is not None:
-            self._first.observe(who, attempt.ttft, exemplar(attempt.ttft))
+            self._first.observe(who, attempt.ttft, (attempt.ttft, now, trace_id, span_id) if sampled else None)
         usage = attempt.usage
         if usage is not None:
             for kind, tokens in (("input", usage.input_tokens), ("output", usage.output_tokens)):
                 if (known := attributes.count(tokens)) is not None and (known or not error):
-                    self._tokens.observe((*who, kind), known, exemplar(known))
+                    self._tokens.observe((*who, kind), known, (known, now, trace_id, span_id) if sampled else None)
 
     def _errors(self, record: Record, duration: float) -> None:
         """How far off the estimates were, for calls that were served."""

@@ -152,14 +152,15 @@ class Table:
     def observe(self, labels: Labels, value: float, exemplar: Exemplar | None = None) -> None:
         """One measurement of a histogram."""
         series = self.at(labels)
-        bucket = bisect_left(
-            self.instrument.bounds, value
-        )  # a bound belongs to the bucket below it, as in OpenTelemetry
+        # A bound belongs to the bucket below it, as in OpenTelemetry.
+        bucket = bisect_left(self.instrument.bounds, value)
         series.buckets[bucket] += 1
         series.count += 1
         series.total += value
-        series.low = min(series.low, value)
-        series.high = max(series.high, value)
+        if value < series.low:  # noqa: PLR1730 - half the cost of min
+            series.low = value
+        if value > series.high:  # noqa: PLR1730
+            series.high = value
         if exemplar is not None:
             series.exemplars[bucket] = exemplar
 
