@@ -150,40 +150,38 @@ def test_a_request_that_is_wrong_is_the_clients_error(client: openai.OpenAI, ser
     assert refused.value.body
 
 
-class TestEmbeddings:
-    """llama.cpp gives them, pooled by their mean; vLLM refuses for a model that generates."""
+@pytest.fixture(scope="module", params=["straight", "gateway"])
+def embedder(
+    request: pytest.FixtureRequest, llamacpp_embeddings: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """The server, or a gateway before it."""
+    with ExitStack() as stack:
+        if request.param == "straight":
+            yield llamacpp_embeddings
+            return
+        entry = {
+            "provider": "llamacpp",
+            "url": llamacpp_embeddings.url,
+            "model": "smollm2",
+            "key_env": "UPSTREAM_KEY",
+        }
+        config: dict[str, Any] = {
+            "models": {"smollm2": {"capabilities": ["embeddings", "chat", "stream"], "deployments": [entry]}}
+        }
+        folder = tmp_path_factory.mktemp("embeddings")
+        gateway = stack.enter_context(gateway_process(folder, config, UPSTREAM_KEY=llamacpp_embeddings.key))
+        yield Server("gateway", gateway.url, "any", "smollm2", gateway.log)
 
-    @pytest.fixture(scope="class", params=["straight", "gateway"])
-    def embedder(
-        self, request: pytest.FixtureRequest, llamacpp_embeddings: Server, tmp_path_factory: pytest.TempPathFactory
-    ) -> Iterator[Server]:
-        """The server, or a gateway before it."""
-        with ExitStack() as stack:
-            if request.param == "straight":
-                yield llamacpp_embeddings
-                return
-            entry = {
-                "provider": "llamacpp",
-                "url": llamacpp_embeddings.url,
-                "model": "smollm2",
-                "key_env": "UPSTREAM_KEY",
-            }
-            config: dict[str, Any] = {
-                "models": {"smollm2": {"capabilities": ["embeddings", "chat", "stream"], "deployments": [entry]}}
-            }
-            folder = tmp_path_factory.mktemp("embeddings")
-            gateway = stack.enter_context(gateway_process(folder, config, UPSTREAM_KEY=llamacpp_embeddings.key))
-            yield Server("gateway", gateway.url, "any", "smollm2", gateway.log)
 
-    def test_texts_of_one_meaning_are_nearer_than_others(self, embedder: Server) -> None:
-        """Three vectors of one length; the two about cats are nearest."""
-        texts = ["A cat sleeps on the sofa.", "The cat is sleeping on a couch.", "Interest rates rose by one percent."]
-        with openai.OpenAI(base_url=embedder.url, api_key=embedder.key, max_retries=0, timeout=60) as client:
-            answer = client.embeddings.create(model="smollm2", input=texts, encoding_format="float")
-        first, second, third = (item.embedding for item in answer.data)
-        assert len(first) == len(second) == len(third) == 576
-        assert _cosine(first, second) > _cosine(first, third)
-        assert answer.usage.prompt_tokens > 15
+def test_texts_of_one_meaning_are_nearer_than_others(embedder: Server) -> None:
+    """Three vectors of one length; the two about cats are nearest."""
+    texts = ["A cat sleeps on the sofa.", "The cat is sleeping on a couch.", "Interest rates rose by one percent."]
+    with openai.OpenAI(base_url=embedder.url, api_key=embedder.key, max_retries=0, timeout=60) as client:
+        answer = client.embeddings.create(model="smollm2", input=texts, encoding_format="float")
+    first, second, third = (item.embedding for item in answer.data)
+    assert len(first) == len(second) == len(third) == 576
+    assert _cosine(first, second) > _cosine(first, third)
+    assert answer.usage.prompt_tokens > 15
 
 
 def _cosine(one: list[float], other: list[float]) -> float:
