@@ -1,1 +1,1 @@
-"""One rewrite of a plan per module, each noting why it changed it."""
+"""One rewrite of a plan per module, `(plan, ask) -> plan`, each noting why it changed it."""

@@ -211,7 +211,9 @@ def _compile(
             case = _case(item, plain, f"{path}.cases[{index}]", found)
             if case is not None:
                 if any(case.text == earlier.text for earlier in held):
-                    found.add(f"{path}.cases[{index}]", f"`{case.text}` stands above already: this case is never reached.")
+                    found.add(
+                        f"{path}.cases[{index}]", f"`{case.text}` stands above already: this case is never reached."
+                    )
                 held.append(case)
         cases[step] = tuple(held)
     return rules, cases

@@ -1,0 +1,1 @@
+"""The pieces of EXPLAIN: numbers, plans, runs, text."""

@@ -1,0 +1,124 @@
+"""A plan as a mapping: the one object that text, JSON and telemetry agree on."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from fw_policies.model import Candidate, Estimate, Outlook, Plan, Requirement
+
+MEASURES = ("quality", "ttft", "latency", "cost", "output_tokens")
+
+
+def mapping(plan: Plan, *, decision_id: str, actual: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Everything that EXPLAIN says of a plan; `actual` is what became of it."""
+    chosen = plan.targets[0] if plan.targets else None
+    return {
+        "decision_id": decision_id,
+        "policy": plan.policy or None,
+        "version": plan.version or None,
+        "step": plan.step,
+        "prices": plan.prices or None,
+        "objective": plan.objective or None,
+        "confidence": plan.confidence,
+        "strategy": plan.strategy,
+        "reason": plan.reason,
+        "baseline": plan.baseline,
+        "otherwise": plan.otherwise,
+        "certificate": None,
+        "propensity": plan.propensity,
+        "explored": plan.explored,
+        "targets": [_target(plan, number) for number in range(len(plan.targets))],
+        "planned": _outlook(plan.outlook),
+        "requirements": [_requirement(line, plan) for line in plan.requirements],
+        "candidates": [_candidate(candidate) for candidate in plan.candidates],
+        "rejected": dict(Counter(c.excluded for c in plan.candidates if c.excluded)),
+        "runner_up": _runner_up(plan),
+        "saves": _saves(plan),
+        "notes": [{"rule": note.rule, "text": note.text} for note in plan.notes],
+        "evidence": dict(plan.evidence),
+        "served": chosen.model if chosen is not None else None,
+        "actual": dict(actual) if actual is not None else None,
+    }
+
+
+def _estimate(found: Estimate | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    high = found.high if found.high != float("inf") else None
+    return {
+        "mean": found.mean,
+        "low": found.low,
+        "high": high if high is not None else found.mean,
+        "n": found.n,
+        "confidence": found.confidence,
+        "p95": found.p95,
+    }
+
+
+def _outlook(outlook: Outlook) -> dict[str, Any]:
+    return {name: _estimate(getattr(outlook, name)) for name in MEASURES}
+
+
+def _target(plan: Plan, number: int) -> dict[str, Any]:
+    target = plan.targets[number]
+    outlook = next((c.outlook for c in plan.candidates if c.target == target), Outlook())
+    return {
+        "number": number + 1,
+        "model": target.model,
+        "deployment": target.deployment,
+        "provider": target.provider,
+        "when": "every call" if number == 0 else "when what is above it failed",
+        "cost": _estimate(outlook.cost),
+        "self_hosted": target.self_hosted,
+    }
+
+
+def _requirement(line: Requirement, plan: Plan) -> dict[str, Any]:
+    found: Estimate | None = getattr(plan.outlook, line.measure, None)
+    value: float | None = None
+    if found is not None:
+        value = found.low if line.measure == "quality" else found.p95
+    proven = plan.reason in {"best_score", "only_eligible"}
+    slack = None
+    if value is not None and line.limit is not None:
+        slack = value - line.limit if line.measure == "quality" else line.limit - value
+    return {
+        "text": line.text,
+        "measure": line.measure,
+        "percentile": line.percentile,
+        "limit": line.limit,
+        "value": value,
+        "slack": slack,
+        "proven": proven,
+    }
+
+
+def _candidate(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "model": candidate.target.model,
+        "deployment": candidate.target.deployment,
+        "provider": candidate.target.provider,
+        "excluded": candidate.excluded or None,
+        "why": candidate.why,
+        "estimates": _outlook(candidate.outlook),
+    }
+
+
+def _runner_up(plan: Plan) -> dict[str, Any] | None:
+    served = {target.model for target in plan.targets[:1]}
+    for target in plan.targets[1:]:
+        if target.model not in served:
+            outlook = next((c.outlook for c in plan.candidates if c.target == target), Outlook())
+            return {"model": target.model, "deployment": target.deployment, **_outlook(outlook)}
+    return None
+
+
+def _saves(plan: Plan) -> dict[str, Any] | None:
+    """Cost against the baseline's, when both are known and the baseline is not what serves."""
+    if not plan.targets or plan.baseline is None or plan.targets[0].model == plan.baseline:
+        return None
+    base = next((c.outlook.cost for c in plan.candidates if c.target.model == plan.baseline and c.outlook.cost), None)
+    mine = plan.outlook.cost
+    if base is None or mine is None or base.mean <= 0:
+        return None
+    return {"share": 1 - mine.mean / base.mean, "per_call": base.mean - mine.mean, "against": plan.baseline}

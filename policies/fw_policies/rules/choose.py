@@ -1,0 +1,144 @@
+"""The choice: the best of what is proven, else the baseline, else what `otherwise` says; then what follows when it fails."""
+
+from dataclasses import replace
+
+from fw_policies.model import Candidate, Estimate, Plan
+from fw_policies.rules.ask import Ask, is_hard, note, ready
+from fw_policies.rules.requirements import requirements
+
+INFINITY = float("inf")
+
+
+def choose(plan: Plan, ask: Ask) -> Plan:
+    """Put the best proven candidate first."""
+    if ask.rules.use_baseline:
+        return note(plan, "choose", "the policy says: use the baseline")
+    if not plan.requirements and not _measured(plan, ask):
+        return plan  # nothing asked and nothing known: no reason to leave the baseline
+    proven = sorted(ready(plan), key=lambda candidate: _order(candidate, ask))
+    if not proven:
+        return plan
+    best = proven[0]
+    if best.target.model == ask.policy.baseline and len({c.target.model for c in proven}) == 1:
+        return plan
+    reason = "best_score" if len(proven) > 1 else "only_eligible"
+    plan = replace(plan, targets=(best.target,), reason=reason, outlook=best.outlook)
+    return note(plan, "choose", f"{best.target.deployment} is best by {ask.rules.goal} of {len(proven)} proven")
+
+
+def _measured(plan: Plan, ask: Ask) -> bool:
+    """Whether the objective is known for the baseline and for another model: then there is something to compare."""
+    known = {c.target.model for c in ready(plan) if _value(c, ask.rules.objective) is not None}
+    return ask.policy.baseline in known and len(known) > 1 and ask.policy.quality is None
+
+
+def _value(candidate: Candidate, measure: str) -> float | None:
+    found: Estimate | None = getattr(candidate.outlook, measure)
+    return None if found is None else found.mean
+
+
+def _order(candidate: Candidate, ask: Ask) -> tuple[float, float, float, float, str]:
+    """By the objective, ties by cost, then latency; unknown comes last; the name settles the rest."""
+    measure = ask.rules.objective
+    main = _value(candidate, measure)
+    if main is not None and measure == "quality":
+        main = -main
+    values = [
+        INFINITY if value is None else value
+        for value in (main, _value(candidate, "cost"), _value(candidate, "latency"))
+    ]
+    return values[0], values[1], values[2], -(candidate.rank or 0.0), candidate.target.deployment
+
+
+def relax(plan: Plan, ask: Ask) -> Plan:
+    """`otherwise: relax [...]`: give up the named measures, one after the other, until something is proven."""
+    if plan.targets or ask.rules.otherwise != "relax" or ask.rules.use_baseline:
+        return plan
+    given_up: list[str] = []
+    for measure in ask.rules.relax:
+        given_up.append(measure)
+        left = tuple(line for line in plan.requirements if line.measure not in given_up)
+        fresh = tuple(
+            replace(c, excluded="", why="") if c.excluded and not is_hard(c.excluded) else c for c in plan.candidates
+        )
+        tried = choose(requirements(replace(plan, candidates=fresh, requirements=left), ask), ask)
+        if tried.targets:
+            return note(tried, "relax", f"given up: {', '.join(given_up)}")
+    return plan
+
+
+def baseline(plan: Plan, ask: Ask) -> Plan:
+    """Nothing is proven: today's model serves. It is exempt from `require`, not from hard rules."""
+    if plan.targets:
+        return plan
+    if ask.rules.otherwise == "refuse" and not ask.rules.use_baseline:
+        return replace(note(plan, "baseline", "nothing is proven and the policy says: refuse"), reason="infeasible")
+    found = _able(plan, ask.policy.baseline)
+    if found is not None:
+        text = "the policy asks for it" if ask.rules.use_baseline else "nothing else is proven yet"
+        plan = replace(plan, targets=(found.target,), reason="baseline", outlook=found.outlook)
+        return note(plan, "baseline", f"{found.target.deployment} serves: {text}")
+    return plan
+
+
+def stand_in(plan: Plan, ask: Ask) -> Plan:
+    """The baseline cannot run at all: the config's stand-in serves, and says so."""
+    if plan.targets or plan.reason == "infeasible":
+        return plan
+    name = ask.world.stand_in
+    found = _able(plan, name) if name is not None else None
+    if found is None:
+        return replace(
+            note(plan, "stand_in", f"the baseline {ask.policy.baseline} cannot run now"), reason="infeasible"
+        )
+    plan = replace(plan, targets=(found.target,), reason="degraded", outlook=found.outlook)
+    return note(
+        plan, "stand_in", f"{found.target.deployment} stands in: the baseline {ask.policy.baseline} cannot run now"
+    )
+
+
+def _able(plan: Plan, model: str | None) -> Candidate | None:
+    """The first deployment of a model that no hard rule excludes, the quickest known first."""
+    able = [c for c in plan.candidates if c.target.model == model and not is_hard(c.excluded)]
+    return min(able, key=lambda c: _value(c, "latency") or INFINITY, default=None)
+
+
+def fall_back(plan: Plan, ask: Ask) -> Plan:
+    """What is tried when the first fails: the same model elsewhere, then what is proven, then the baseline; failure domains apart first."""
+    if not plan.targets:
+        return plan
+    first = plan.targets[0]
+    proven = sorted(ready(plan), key=lambda candidate: _order(candidate, ask))
+    same = [c for c in plan.candidates if c.target.model == first.model and not is_hard(c.excluded)]
+    others = (
+        [c for c in proven if c.target.model != first.model] if plan.reason in {"best_score", "only_eligible"} else []
+    )
+    last = [c for c in plan.candidates if c.target.model == ask.policy.baseline and not is_hard(c.excluded)]
+    ordered = [first]
+    for candidate in (*same, *others, *last):
+        if candidate.target not in ordered:
+            ordered.append(candidate.target)
+    if len(ordered) == 1:
+        return plan
+    domains = ask.rules.failure_domains
+    if domains > 1:
+        ordered = _apart(ordered, domains)
+    return note(
+        replace(plan, targets=tuple(ordered), strategy="fall_back"), "fall_back", f"then {len(ordered) - 1} more"
+    )
+
+
+def _apart(targets: list, domains: int) -> list:  # type: ignore[type-arg]
+    """The same targets, so that the first `domains` share no provider and no zone where that can be."""
+    front = [targets[0]]
+    for target in targets[1:]:
+        if len(front) >= domains:
+            break
+        if all((target.provider, target.zone) != (t.provider, t.zone) and _zones_differ(target, t) for t in front):
+            front.append(target)
+    return front + [target for target in targets if target not in front]
+
+
+def _zones_differ(one: object, other: object) -> bool:
+    a, b = getattr(one, "zone", None), getattr(other, "zone", None)
+    return a is None or b is None or a != b
