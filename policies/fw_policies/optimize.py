@@ -84,7 +84,7 @@ def _hold(plan: Plan, known: frozenset[str], rule: Rule) -> None:
     for target in plan.targets:
         if target.deployment not in known or target.deployment not in out:
             raise Broken(f"{rule.__name__} invented {target.deployment}")
-        if is_hard(out[target.deployment]):  # type: ignore[arg-type]
+        if is_hard(out[target.deployment]):
             raise Broken(f"{rule.__name__} lets {target.deployment} serve against `{out[target.deployment]}`")
 
 

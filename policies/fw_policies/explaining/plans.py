@@ -31,7 +31,7 @@ def mapping(plan: Plan, *, decision_id: str, actual: Mapping[str, Any] | None = 
         "planned": _outlook(plan.outlook),
         "requirements": [_requirement(line, plan) for line in plan.requirements],
         "candidates": [_candidate(candidate) for candidate in plan.candidates],
-        "rejected": dict(Counter(c.excluded for c in plan.candidates if c.excluded)),
+        "rejected": dict(Counter(c.excluded for c in plan.candidates if c.excluded and c.target not in plan.targets)),
         "runner_up": _runner_up(plan),
         "saves": _saves(plan),
         "notes": [{"rule": note.rule, "text": note.text} for note in plan.notes],

@@ -146,7 +146,8 @@ def _rest(found: Mapping[str, Any], *, show_all: bool) -> Iterator[str]:
 
 
 def _rejected(found: Mapping[str, Any], *, show_all: bool) -> Iterator[str]:
-    out = [c for c in found["candidates"] if c["excluded"]]
+    serving = {target["deployment"] for target in found["targets"]}
+    out = [c for c in found["candidates"] if c["excluded"] and c["deployment"] not in serving]
     if not out:
         return
     if show_all:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from fw_policies.model import Candidate, Estimate, Plan
+from fw_policies.model import Candidate, Estimate, Plan, Reason, Target
 from fw_policies.rules.ask import Ask, is_hard, note, ready
 from fw_policies.rules.requirements import requirements
 
@@ -21,7 +21,7 @@ def choose(plan: Plan, ask: Ask) -> Plan:
     best = proven[0]
     if best.target.model == ask.policy.baseline and len({c.target.model for c in proven}) == 1:
         return plan
-    reason = "best_score" if len(proven) > 1 else "only_eligible"
+    reason: Reason = "best_score" if len(proven) > 1 else "only_eligible"
     plan = replace(plan, targets=(best.target,), reason=reason, outlook=best.outlook)
     return note(plan, "choose", f"{best.target.deployment} is best by {ask.rules.goal} of {len(proven)} proven")
 
@@ -128,17 +128,16 @@ def fall_back(plan: Plan, ask: Ask) -> Plan:
     )
 
 
-def _apart(targets: list, domains: int) -> list:  # type: ignore[type-arg]
+def _apart(targets: list[Target], domains: int) -> list[Target]:
     """The same targets, so that the first `domains` share no provider and no zone where that can be."""
     front = [targets[0]]
     for target in targets[1:]:
         if len(front) >= domains:
             break
-        if all((target.provider, target.zone) != (t.provider, t.zone) and _zones_differ(target, t) for t in front):
+        if all(target.provider != t.provider and _zones_differ(target, t) for t in front):
             front.append(target)
     return front + [target for target in targets if target not in front]
 
 
-def _zones_differ(one: object, other: object) -> bool:
-    a, b = getattr(one, "zone", None), getattr(other, "zone", None)
-    return a is None or b is None or a != b
+def _zones_differ(one: Target, other: Target) -> bool:
+    return one.zone is None or other.zone is None or one.zone != other.zone

@@ -44,8 +44,11 @@ def _holds(requirement: Requirement, candidate: Candidate, baseline: Outlook | N
 
 
 def _quality(requirement: Requirement, candidate: Candidate, baseline: Outlook | None, ask: Ask) -> Verdict:
-    """The lower bound against the floor. A relative floor uses the baseline's upper bound: both bounds at once hold at
-    1 − (δ/2 + δ/2) by Bonferroni, because each side of the two-sided intervals is at 1 − δ/2."""
+    """The lower bound against the floor.
+
+    A relative floor uses the baseline's upper bound: each side of a two-sided interval holds at 1 − δ/2, so both at once hold
+    at 1 − δ (Bonferroni).
+    """
     found = candidate.outlook.quality
     if candidate.target.model == ask.policy.baseline and requirement.limit is None:
         return None

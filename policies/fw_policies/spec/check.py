@@ -1,13 +1,14 @@
 """A policy held against the models there are: what is impossible is an error, what is missing today a warning."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from fw_policies.spec.model import ANY, Policy, Rules
 from fw_policies.spec.problems import Problem, near
 
 
-def check(policy: Policy, *, models: Mapping[str, Any], tags: Set[str]) -> tuple[Problem, ...]:
+def check(policy: Policy, *, models: Mapping[str, Any], tags: AbstractSet[str]) -> tuple[Problem, ...]:
     """What does not fit the configured `models` (by name) and `tags`.
 
     A baseline that is not configured is a warning: its policy may still serve what is proven, or a stand-in.
@@ -22,7 +23,7 @@ def check(policy: Policy, *, models: Mapping[str, Any], tags: Set[str]) -> tuple
     return tuple(found)
 
 
-def _fits(rules: Rules, path: str, models: Mapping[str, Any], tags: Set[str]) -> list[Problem]:
+def _fits(rules: Rules, path: str, models: Mapping[str, Any], tags: AbstractSet[str]) -> list[Problem]:
     found = []
     for tag in sorted(rules.tags - set(tags)):
         known = near(tag, tags) or "No configured model has any tag."

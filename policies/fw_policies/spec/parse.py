@@ -48,7 +48,7 @@ def parse(mapping: Mapping[str, Any], *, source: str = "") -> Policy:
     rules, cases = _compile({ANY: default, **steps}, found)
     if found.problems:
         raise PolicyError(found.problems)
-    canonical = _canonical(mapping, name, baseline, default, steps)
+    canonical = _canonical(mapping, default, steps)
     text = json.dumps(canonical, sort_keys=True, ensure_ascii=False)
     return Policy(
         name=name,
@@ -66,10 +66,8 @@ def parse(mapping: Mapping[str, Any], *, source: str = "") -> Policy:
     )
 
 
-def _canonical(
-    mapping: Mapping[str, Any], name: str, baseline: str, default: Mapping[str, Any], steps: Mapping[str, Any]
-) -> dict[str, Any]:
-    out: dict[str, Any] = {"policy": name, "baseline": baseline}
+def _canonical(mapping: Mapping[str, Any], default: Mapping[str, Any], steps: Mapping[str, Any]) -> dict[str, Any]:
+    out: dict[str, Any] = {"policy": mapping["policy"], "baseline": mapping["baseline"]}
     for key in ("quality", "run"):
         if mapping.get(key):
             out[key] = mapping[key]
@@ -120,7 +118,7 @@ def _quality(value: Any, found: Found) -> Quality | None:
 def _run(value: Any, found: Found) -> tuple[int | None, float | None]:
     cost, time = None, None
     for index, line in enumerate(_list(value, "run", found)):
-        measure, op, amount = (str(line).split(None, 2) + ["", ""])[:3]
+        measure, op, amount = [*str(line).split(None, 2), "", "", ""][:3]
         path = f"run[{index}]"
         if measure not in {"cost", "time"} or op != "<=":
             found.add(path, f"`{line}` cannot be read.", "Write `cost <= 2 USD` or `time <= 15min`.")
@@ -206,7 +204,7 @@ def _compile(
         path = "default" if step == ANY else f"steps.{step}"
         plain = {key: value for key, value in raw.items() if key != "cases"}
         rules[step] = _rules(plain, path, found)
-        held = []
+        held: list[Case] = []
         for index, item in enumerate(_list(raw.get("cases"), f"{path}.cases", found)):
             case = _case(item, plain, f"{path}.cases[{index}]", found)
             if case is not None:
@@ -262,7 +260,7 @@ def _rules(raw: Mapping[str, Any], path: str, found: Found) -> Rules:
         found.add(f"{path}.data.self_hosted", f"must be true or false, not {hosted!r}.")
         hosted = None
     return Rules(
-        objective=goal,
+        objective=goal,  # type: ignore[arg-type]
         require=_requirements(raw, path, found),
         tags=_names(models, "tags", f"{path}.models", found),
         exclude=_names(models, "exclude", f"{path}.models", found),
