@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fw_gateway import cli
 from fw_gateway.providers.local import have
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -26,19 +27,29 @@ def smollm2() -> Path:
 
 
 @pytest.fixture
-def fw(tmp_path: Path) -> Run:
-    """Runs `fw` in an empty folder, without a terminal."""
+def fw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs `fw` in an empty folder, without a terminal: `up` in a process of its own, the rest in this one, which is 1 s faster."""
 
     def run(*argv: str, timeout: float = 60.0, **env: str) -> subprocess.CompletedProcess[str]:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("FW_")}
-        return subprocess.run(
-            [sys.executable, "-m", "fw_gateway", *argv],
-            cwd=tmp_path,
-            env={**clean, "FW_STATE_DIR": str(tmp_path / "state"), **env},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        settings = {"FW_STATE_DIR": str(tmp_path / "state"), **env}
+        if argv[0] == "up":
+            return apart(tmp_path, *argv, timeout=timeout, **settings)
+        with monkeypatch.context() as patch:
+            patch.chdir(tmp_path)
+            for name, value in settings.items():
+                patch.setenv(name, value)
+            capsys.readouterr()
+            code = cli.run(list(argv))
+            out, err = capsys.readouterr()
+        return subprocess.CompletedProcess(argv, code, out, err)
 
     return run
+
+
+def apart(folder: Path, *argv: str, timeout: float = 60.0, **env: str) -> subprocess.CompletedProcess[str]:
+    """Runs `fw` as users do: a process, its output in pipes."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("FW_")}
+    command = [sys.executable, "-m", "fw_gateway", *argv]
+    return subprocess.run(
+        command, cwd=folder, env={**clean, **env}, capture_output=True, text=True, timeout=timeout, check=False
+    )

@@ -14,6 +14,7 @@ import pytest
 from fw_gateway import cli
 from fw_gateway.cli import extra
 from fw_gateway.cli.output import Fail
+from tests.cli.conftest import apart
 
 COMMANDS = ("up", "chat", "demo", "models", "model", "policy", "explain", "trace", "doctor", "config", "version")
 WITH_JSON = (
@@ -27,9 +28,9 @@ WITH_JSON = (
 ONE = 'models: {m: {deployments: [{provider: vllm, url: "http://127.0.0.1:9/v1", machine_hour: 1 USD}]}}\n'
 
 
-def test_help_lists_every_command(fw) -> None:
-    """Without a terminal, without colour."""
-    done = fw("--help")
+def test_help_lists_every_command(tmp_path: Path) -> None:
+    """Without a terminal, without colour, from a process of its own."""
+    done = apart(tmp_path, "--help")
     assert done.returncode == 0
     for name in COMMANDS:
         assert f" {name} " in done.stdout

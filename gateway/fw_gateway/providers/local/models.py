@@ -190,7 +190,19 @@ def _downloaders(package: str, folder: Path) -> Iterator[list[str]]:
             yield [str(base), *pip, *wanted]
             break
     if (uv := shutil.which("uv")) is not None:
-        yield [uv, "pip", "install", "--quiet", "--target", str(folder), "--python", sys.executable, *wanted]
+        yield [
+            uv,
+            "pip",
+            "install",
+            "--quiet",
+            "--link-mode",
+            "copy",
+            "--target",
+            str(folder),
+            "--python",
+            sys.executable,
+            *wanted,
+        ]
 
 
 def _from_package(row: LocalRow, part: Path, tell: Progress) -> None:
