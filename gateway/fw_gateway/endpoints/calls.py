@@ -38,6 +38,8 @@ class Resolver:
         """
         if model == AUTO:
             return who, self.policy(who), None
+        if who.policy:
+            self.policy(who)  # a claim that cannot be met is refused, even where a pinned name makes it idle
         if model in self.exact:
             return who, None, model
         for pattern in self._patterns:
