@@ -2,10 +2,9 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextvars import Token
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote, urlsplit
 
 from opentelemetry import baggage, context, trace
@@ -19,6 +18,9 @@ from fwsdk._money import UNKNOWN, ZERO, Money
 from fwsdk._scope import ACCOUNT, SCOPE, Account, Scope
 from fwsdk._tracer import tracer
 from fwsdk.errors import BadRequest, ConnectionFailed, FwError
+
+if TYPE_CHECKING:
+    from contextvars import Token
 
 _BAGGAGE = (
     "gen_ai.agent.name",
@@ -245,8 +247,8 @@ class CallSpan:
     def finish(
         self,
         model: str | None = None,
-        id: str | None = None,
-        finish_reasons: Sequence[str] = (),  # noqa: A002
+        id: str | None = None,  # noqa: A002 - the wire's own name
+        finish_reasons: Sequence[str] = (),
     ) -> None:
         """The call succeeded. `model`, `id`: what the answer says of itself."""
         if self._over:

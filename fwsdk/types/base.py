@@ -1,0 +1,9 @@
+"""What all wire types have in common."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Wire(BaseModel):
+    """Tolerant of fields it does not know, and keeps them. Built when first used, so that importing stays cheap."""
+
+    model_config = ConfigDict(extra="allow", defer_build=True, frozen=True, protected_namespaces=())
