@@ -141,9 +141,9 @@ TYPES = {
     "an untyped function": ("def f(x):\n    return x\n", "no-untyped-def"),
     "a wrong type": ('def f() -> int:\n    return "x"\n', "return-value"),
     "a bare ignore": ('x: int = "x"  # type: ignore\n', "ignore-without-code"),
-    "an override that is not said": (
-        "class A:\n    def f(self) -> int:\n        return 1\n\n\nclass B(A):\n    def f(self) -> int:\n        return 2\n",
-        "explicit-override",
+    "a name that may not exist": (
+        "def f(x: int) -> int:\n    if x:\n        y = 1\n    return y\n",
+        "possibly-undefined",
     ),
 }
 
