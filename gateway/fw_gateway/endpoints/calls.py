@@ -15,7 +15,7 @@ from fw_policies.spec import Policy
 
 AUTO = "auto"
 DEFAULT = "default"
-_NUMBERS = ("max_tokens", "max_completion_tokens", "n", "seed")
+_NUMBERS = ("max_tokens", "max_completion_tokens", "n")
 _DECIMALS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
 
 
