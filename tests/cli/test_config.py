@@ -313,6 +313,15 @@ def test_a_key_in_the_environment_lets_a_closed_model_serve() -> None:
     assert "gpt-6-luna@openai" not in load(None, env={"OPENAI_API_KEY": "k"}).blocked
 
 
+def test_a_bridged_provider_is_blocked_until_litellm_is_there() -> None:
+    """Its key alone is not enough, and the warning says so."""
+    config = load(None, env={"ANTHROPIC_API_KEY": "k"})
+    assert config.blocked["claude-opus-5.5@anthropic"] == "no_bridge"
+    assert any("reached through litellm" in text for text in config.warnings)
+    config = load(None, env={"ANTHROPIC_API_KEY": "k", "FW_LITELLM_PYTHON": "/venv/bin/python"})
+    assert "claude-opus-5.5@anthropic" not in config.blocked
+
+
 def test_a_model_that_is_about_to_be_retired_is_a_warning(write) -> None:
     """The date is said."""
     config = load(write("models: {gpt-5: {deployments: [{provider: openai}]}}"), env={})

@@ -15,6 +15,7 @@ import typer
 from fw_gateway.cli import output, remote
 from fw_gateway.cli.options import ConfigFile, Json
 from fw_gateway.config import Config, ConfigError, environment, load
+from fw_gateway.providers import litellm_bridge
 from fw_gateway.providers.local import have, missing
 
 State = Literal["ok", "warn", "fail"]
@@ -63,6 +64,7 @@ def examine(path: str | None) -> Iterator[Finding]:
         f"{config.source or 'built-in'}: {len(config.endpoints)} deployments, {len(config.policies)} policies",
     )
     yield from _local(config)
+    yield from _bridge(config)
     yield from _keys(config)
     yield _folder("state", Path(config.server.state_dir))
     if config.telemetry.traces_file:
@@ -86,17 +88,16 @@ def _extras() -> Iterator[Finding]:
         else:
             state: State = "fail" if extra == "gateway" else "warn"
             yield Finding(extra, state, f"not installed: {what} will not run", f"pip install 'fwsdk[{extra}]'")
-    env = environment()
-    if env.get("FW_LITELLM_PYTHON") or find_spec("litellm") is not None:
-        yield Finding("litellm", "ok", env.get("FW_LITELLM_PYTHON") or "installed")
+
+
+def _bridge(config: Config) -> Iterator[Finding]:
+    names = sorted({endpoint.row.name for endpoint in config.endpoints if endpoint.row.bridge})
+    if not names:
+        return
+    if fix := litellm_bridge.missing():
+        yield Finding("litellm", "warn", f"not here: {', '.join(names)} cannot serve", fix)
     else:
-        found = "not installed: Anthropic, Gemini, Bedrock and other bridged providers cannot serve"
-        yield Finding(
-            "litellm",
-            "warn",
-            found,
-            "python -m venv .litellm && .litellm/bin/pip install 'fwsdk[litellm]' && export FW_LITELLM_PYTHON=$PWD/.litellm/bin/python",
-        )
+        yield Finding("litellm", "ok", f"{', '.join(names)} are reached through it")
 
 
 def _local(config: Config) -> Iterator[Finding]:
@@ -119,7 +120,7 @@ def _local(config: Config) -> Iterator[Finding]:
 def _keys(config: Config) -> Iterator[Finding]:
     waiting: dict[str, list[str]] = {}
     for endpoint in config.endpoints:
-        if endpoint.target.deployment in config.blocked:
+        if config.blocked.get(endpoint.target.deployment) == "no_credential":
             waiting.setdefault(endpoint.row.key_env or "its key_env", []).append(endpoint.target.deployment)
     ready = len(config.endpoints) - len(config.blocked)
     yield Finding(

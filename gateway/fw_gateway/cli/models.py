@@ -13,6 +13,7 @@ from fw_gateway.catalog.local import local_models
 from fw_gateway.catalog.providers import providers
 from fw_gateway.cli import output
 from fw_gateway.cli.options import ConfigFile, Json, read_config
+from fw_gateway.cli.up import blocked
 from fw_gateway.config import Config, Endpoint, model_dir
 from fw_gateway.providers.local import PullError, ensure, have
 from fw_policies.model import NANO_USD, MachinePrice, TokenPrice
@@ -83,9 +84,7 @@ def _price(price: TokenPrice | MachinePrice | None) -> dict[str, Any] | None:
 
 def _row(config: Config, endpoint: Endpoint) -> dict[str, Any]:
     target = endpoint.target
-    excluded = config.blocked.get(target.deployment, "")
-    if excluded == "no_credential":
-        excluded = f"no credential ({endpoint.row.key_env})" if endpoint.row.key_env else "no credential"
+    excluded = blocked(config, endpoint)
     if endpoint.embedded and not excluded and have(endpoint.embedded) is None:
         excluded = f"not here yet: fw model pull {endpoint.embedded}"
     return {

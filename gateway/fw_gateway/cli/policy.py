@@ -1,7 +1,7 @@
 """`fw policy list | show | check`: what the policies say, and what is wrong with one."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,7 +24,7 @@ def list_(config: ConfigFile = None, as_json: Json = False) -> None:
     """The policies of the config: baseline, objective, steps."""
     found = read_config(config)
     builtin = builtin_names()
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "policy": name,
             "version": policy.digest,

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from fw_gateway.config import Config, ConfigError, load
+from fw_gateway.config import Config, ConfigError, Endpoint, load
 from fw_gateway.ledger import LedgerError
 from fw_gateway.providers.local import LocalModelError, PullError, ensure, have, missing
 
@@ -140,14 +140,20 @@ class _Meter:
         sys.stderr.flush()
 
 
+def blocked(config: Config, endpoint: Endpoint) -> str:
+    """Why a deployment cannot serve, for people; empty: it can."""
+    reason = config.blocked.get(endpoint.target.deployment, "")
+    if reason == "no_credential":
+        return f"no credential ({endpoint.row.key_env})" if endpoint.row.key_env else "no credential"
+    return "litellm is not installed" if reason == "no_bridge" else reason
+
+
 def facts(config: Config, url: str) -> dict[str, Any]:
     """What the start-up report says."""
     models: dict[str, list[dict[str, str]]] = {}
     for endpoint in config.endpoints:
         target = endpoint.target
-        reason = config.blocked.get(target.deployment, "")
-        if reason == "no_credential":
-            reason = f"no credential ({endpoint.row.key_env})" if endpoint.row.key_env else "no credential"
+        reason = blocked(config, endpoint)
         models.setdefault(target.model, []).append({"deployment": target.deployment, "excluded": reason})
     return {
         "url": url,
@@ -173,11 +179,14 @@ def _banner(config: Config, url: str, *, json_lines: bool) -> None:
         return
     deployments = [item for items in report["models"].values() for item in items]
     serving = [item["deployment"] for item in deployments if not item["excluded"]]
-    waiting = [f"{item['deployment']}: {item['excluded']}" for item in deployments if item["excluded"]]
+    waiting: dict[str, list[str]] = {}
+    for item in deployments:
+        if item["excluded"]:
+            waiting.setdefault(item["excluded"], []).append(item["deployment"])
     lines = [
         f"fw is up at {url}",
         f"  models     {', '.join(serving) or 'none can serve'}",
-        *(f"  excluded   {text}" for text in waiting),
+        *(f"  excluded   {reason}: {', '.join(names)}" for reason, names in waiting.items()),
         f"  policies   {', '.join(report['policies'])}",
         f"  state      {report['state_dir']}",
         f"  traces     {report['traces_file'] or 'not written'}",

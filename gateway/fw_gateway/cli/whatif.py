@@ -20,7 +20,9 @@ from fw_policies.spec import Policy, PolicyError
 
 def world(config: Config) -> World:
     """Everything but the request, with what was learnt so far if the state directory has it."""
-    blocked: dict[str, Exclusion] = dict.fromkeys(config.blocked, "no_credential")
+    blocked: dict[str, Exclusion] = {}
+    for name, reason in config.blocked.items():
+        blocked[name] = "no_credential" if reason == "no_credential" else "unhealthy"
     return World(
         targets=tuple(endpoint.target for endpoint in config.endpoints),
         blocked=blocked,

@@ -1,5 +1,6 @@
 """The `models` section: each deployment becomes one Endpoint, with what the catalog knows filled in."""
 
+import importlib.util
 import ipaddress
 import re
 from collections.abc import Mapping
@@ -119,6 +120,17 @@ def _read_deployment(name: str, section: reader.Section, shared: Shared, reading
         reading.blocked[deployment] = "no_credential"
         if missing != row.key_env:  # a key that the file itself names is expected to be there
             problems.warn(section.path, f"{deployment} is left out: no {missing} in the environment.")
+    elif row.bridge and not _bridged(reading.env):
+        reading.blocked[deployment] = "no_bridge"
+        problems.warn(
+            section.path,
+            f"{deployment} is left out: it is reached through litellm, which is not here; see `fw doctor`.",
+        )
+
+
+def _bridged(env: Mapping[str, str]) -> bool:
+    """Whether there is a litellm to reach bridged providers with."""
+    return bool(env.get("FW_LITELLM_PYTHON")) or importlib.util.find_spec("litellm") is not None
 
 
 def _demand(endpoint: Endpoint, section: reader.Section) -> None:
@@ -242,7 +254,7 @@ def _price(
     if row.self_hosted and "machine_hour" not in section:
         section.problems.warn(section.path, f"{deployment} has no `machine_hour`: what a call costs there is unknown.")
     if models.tiered(row.name, facts.model):
-        section.problems.assumptions.append(f"{deployment}: long inputs cost more than the base price that is used.")
+        section.problems.tiered.append(deployment)
     return facts.price
 
 

@@ -70,6 +70,9 @@ def load(
     policies = _policies(top.raw("policies"), source, reading, server.stand_in)
     agents = read_agents(top.raw("agents"), policies, problems)
     top.close()
+    if problems.tiered:
+        many = ", ".join(problems.tiered)
+        problems.assumptions.append(f"long inputs are priced like short ones, though they cost more, for {many}.")
     _checks(server, targets, problems)
     if problems.found:
         raise ConfigError(problems.found, source.name)

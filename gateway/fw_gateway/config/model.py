@@ -93,7 +93,7 @@ class Config:
     """Version of the price table."""
     warnings: tuple[str, ...] = ()
     blocked: Mapping[str, str] = field(default_factory=dict)
-    """Deployment id -> `no_credential`, for those whose key is not in the environment."""
+    """Deployment id -> why it cannot serve: `no_credential` (its key is not in the environment), `no_bridge` (litellm is not here)."""
     assumptions: tuple[str, ...] = ()
     """What nobody said and the gateway had to assume, for people to see."""
     source: str = ""

@@ -59,6 +59,8 @@ class Problems:
         self.found: list[Problem] = []
         self.warnings: list[str] = []
         self.assumptions: list[str] = []
+        self.tiered: list[str] = []
+        """Deployments whose price rises with the length of the input."""
         self._lines = lines or {}
 
     def add(self, path: Path, message: str, hint: str = "") -> None:
