@@ -85,7 +85,7 @@ class AsyncClient:
         tools: Sequence[Mapping[str, Any]] | None = None,
         response_format: Any = None,
         max_tokens: int | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,  # noqa: ASYNC109 - the whole call's, retries included
         **fields: Any,
     ) -> Reply:
         """Ask, and get the whole answer. `response_format` may be a pydantic model; other fields pass through untouched.
@@ -147,7 +147,7 @@ class AsyncClient:
         text: str | Sequence[str],
         *,
         model: str,
-        timeout: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - the whole call's, retries included
         **fields: Any,
     ) -> Embeddings:
         """Vectors for one text or several. `model` must be a configured name.
@@ -165,7 +165,7 @@ class AsyncClient:
             call.finish(embeddings.model)
         return embeddings
 
-    async def models(self, *, timeout: float | None = None) -> list[Model]:  # noqa: ASYNC109
+    async def models(self, *, timeout: float | None = None) -> list[Model]:  # noqa: ASYNC109 - the whole call's, retries included
         """What may stand in `model`, beside `auto`.
 
         Raises:
@@ -181,7 +181,7 @@ class AsyncClient:
         decision: str | None = None,
         run: str | None = None,
         model: str = "auto",
-        timeout: float | None = None,  # noqa: ASYNC109
+        timeout: float | None = None,  # noqa: ASYNC109 - the whole call's, retries included
         **fields: Any,
     ) -> Explanation:
         """What would be done with this call, here and now, and why; nothing is sent to a model.
@@ -266,7 +266,7 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    async def _get(self, path: str, timeout: float | None) -> dict[str, Any]:  # noqa: ASYNC109 - a whole call's, retries too
+    async def _get(self, path: str, timeout: float | None) -> dict[str, Any]:  # noqa: ASYNC109 - as above
         request = Request("GET", path, {"accept": "application/json"})
         return (await self._pipeline.json(request, self._pipeline.deadline(timeout)))[1]
 
