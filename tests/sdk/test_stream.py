@@ -1,5 +1,6 @@
 """Streams: bytes to events, events to an answer, and every way an answer may fail to end."""
 
+import itertools
 import json
 
 import pytest
@@ -39,7 +40,7 @@ def test_events_do_not_depend_on_where_the_bytes_are_cut(cut: int) -> None:
 def test_nor_on_how_often_they_are_cut(cuts: list[int]) -> None:
     """Any number of splits."""
     edges = [0, *sorted(cuts), len(TEXT)]
-    assert framed([TEXT[a:b] for a, b in zip(edges, edges[1:], strict=False)]) == EVENTS
+    assert framed([TEXT[a:b] for a, b in itertools.pairwise(edges)]) == EVENTS
     assert framed([TEXT[i : i + 1] for i in range(len(TEXT))]) == EVENTS
 
 
@@ -93,7 +94,10 @@ def test_a_stream_that_breaks_off_is_never_a_success(broken: Played) -> None:
 
 def test_a_refusal_before_the_stream_is_an_error_of_its_own() -> None:
     """The status decides, not the body's type."""
-    with Client(transport=FakeTransport(error(402, "empty", code="budget_exceeded"))) as fw, pytest.raises(BudgetExceeded, match="empty"):
+    with (
+        Client(transport=FakeTransport(error(402, "empty", code="budget_exceeded"))) as fw,
+        pytest.raises(BudgetExceeded, match="empty"),
+    ):
         next(fw.stream("hi"))
 
 
