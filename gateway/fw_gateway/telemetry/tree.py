@@ -107,7 +107,7 @@ def _attempt(found: Mapping[str, Any]) -> list[str]:
         said.append(money(found["fw.cost.amount"]))
     if "gen_ai.response.time_to_first_chunk" in found:
         said.append(f"ttft {seconds(found['gen_ai.response.time_to_first_chunk'])}")
-    if found.get("fw.stream.outcome") not in (None, "completed"):
+    if "error.type" not in found and found.get("fw.stream.outcome") not in {None, "completed"}:
         said.append(str(found["fw.stream.outcome"]).replace("_", " "))
     said.append(str(found.get("fw.attempt.deployment", found.get("gen_ai.provider.name", ""))))
     return said
@@ -135,7 +135,7 @@ def _call(found: Mapping[str, Any]) -> list[str]:
     if "fw.call.actual.cost" in found:
         said.append(money(found["fw.call.actual.cost"]))
     if "fw.call.overhead.duration" in found:
-        said.append(f"+{seconds(found['fw.call.overhead.duration'])} ours")
+        said.append(f"+{seconds(found['fw.call.overhead.duration'])} overhead")
     return said
 
 
