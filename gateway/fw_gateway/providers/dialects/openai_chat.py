@@ -214,7 +214,7 @@ class Watcher:
     def feed(self, data: bytes) -> bytes:
         """Take a read; what may be relayed now."""
         buffer = self._rest + data if self._rest else data
-        if b"\r" in data:
+        if b"\r" in buffer:
             end = max((found.end() for found in _BOUNDARY.finditer(buffer)), default=0)
         else:
             end = buffer.rfind(b"\n\n") + 2 if b"\n\n" in buffer else 0
@@ -224,24 +224,41 @@ class Watcher:
                 self.problem = f"an event of the upstream is larger than {MAX_EVENT} bytes"
             return b""
         ready, self._rest = (buffer, b"") if end == len(buffer) else (buffer[:end], buffer[end:])
-        if self.started and not self._done and _INTEREST.search(ready) is None:
-            self.chunks += ready.count(b"\n\n") or 1
-            return ready
         return b"".join(self._each(ready))
 
     def _each(self, ready: bytes) -> Iterator[bytes]:
-        """Event by event, for what must be looked at."""
-        last = 0
-        for boundary in _BOUNDARY.finditer(ready):
-            raw, last = ready[last : boundary.end()], boundary.end()
-            if self.over and not self._done:
-                return
+        """Whole events: those that say nothing of interest in one piece, the others one by one."""
+        position, size, plain = 0, len(ready), b"\r" not in ready
+        while position < size and (self._done or not self.over):
+            if plain and self.started and not self._done:
+                start = self._dull(ready, position)
+                if start > position:
+                    yield ready[position:start]
+                    position = start
+                    continue
+            if plain:
+                end = ready.index(b"\n\n", position) + 2
+            else:
+                boundary = _BOUNDARY.search(ready, position)
+                end = boundary.end() if boundary is not None else size
+            raw, position = ready[position:end], end
             if self._looked_at(raw):
                 self._head.append(raw)
                 if self.started or sum(map(len, self._head)) > MAX_HEAD:
                     self.started = True
                     yield from self._head
                     self._head.clear()
+
+    def _dull(self, ready: bytes, position: int) -> int:
+        """Where the next event of interest begins; everything before it is counted and may go as it is."""
+        found = _INTEREST.search(ready, position)
+        if found is None:
+            start = len(ready)
+        else:
+            boundary = ready.rfind(b"\n\n", position, found.start())
+            start = boundary + 2 if boundary >= 0 else position
+        self.chunks += ready.count(b"\n\n", position, start)
+        return start
 
     def _looked_at(self, raw: bytes) -> bool:
         """Learn from one event; whether it is to be relayed."""
