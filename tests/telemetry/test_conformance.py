@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -242,3 +243,14 @@ def test_only_a_failure_of_ours_marks_the_server_span(tmp_path: Path) -> None:
         folder = tmp_path / kind
         found[kind] = first(written(samples.ALL[kind](), folder), "POST").status
     assert found == {"fallback": "UNSET", "refused": "UNSET", "disconnected": "UNSET", "exhausted": "ERROR"}
+
+
+def test_megabytes_as_a_name_do_not_fill_the_disk(tmp_path: Path) -> None:
+    """Model, user agent, and what an upstream calls its answer are cut; the rules still hold."""
+    long = "x" * 1_000_000
+    target = replace(samples.QWEN, upstream_model=long)
+    asked = samples.call(model=long, user_agent=long)
+    attempt = samples.attempt(target=target, response_id=long, response_model=long, finish_reasons=(long,) * 100)
+    spans = written(samples.record(asked, [attempt]), tmp_path)
+    assert (tmp_path / "traces.jsonl").stat().st_size < 20_000
+    assert conformance.check(spans) == []

@@ -19,6 +19,10 @@ INSERT_CALL = f"INSERT OR IGNORE INTO calls ({', '.join(CALL_COLUMNS)}) VALUES (
 INSERT_PLAN = "INSERT OR IGNORE INTO plans VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
+_LONGEST = 256
+"""Characters kept of the model that was asked for: it is whatever a client sent."""
+
+
 def call_row(record: Record, digest: str | None) -> tuple[Any, ...]:
     """The columns of `calls`; `digest` is that of the plan."""
     call, plan, served = record.call, record.plan, record.served
@@ -42,7 +46,7 @@ def call_row(record: Record, digest: str | None) -> tuple[Any, ...]:
         who.attempt,
         orjson.dumps(dict(who.labels)).decode() if who.labels else "{}",
         call.key_id,
-        call.model,
+        call.model[:_LONGEST],
         call.stream,
         call.embedded,
         digest,

@@ -13,6 +13,9 @@ from fw_policies.model import NANO_USD, Estimate, Plan, Target
 MAX_CANDIDATES = 16
 """Length at which the parallel arrays of a route span are cut; the log event carries all."""
 
+LONGEST = 256
+"""Characters that a name or an id from outside may have in telemetry."""
+
 OPERATIONS = {"chat": "LLM", "embeddings": "EMBEDDING"}
 """Operation -> kind of span in OpenInference's terms."""
 
@@ -50,6 +53,11 @@ def error_type(text: str) -> str:
     return "_OTHER"
 
 
+def short(text: str) -> str:
+    """At most `LONGEST` characters of what somebody else wrote: a client or a provider may send megabytes as a name."""
+    return text if len(text) <= LONGEST else text[:LONGEST]
+
+
 def dollars(nano: float) -> float:
     """Nano-USD as US dollars."""
     return nano / NANO_USD
@@ -78,7 +86,7 @@ def rollup(record: Record) -> dict[str, Value]:
     call = record.call
     found: dict[str, Value] = {
         "fw.decision.id": call.decision_id,
-        "fw.request.model": call.model,
+        "fw.request.model": short(call.model),
         "fw.call.attempt.count": len(record.attempts),
         "fw.call.outcome": record.outcome,
         "fw.call.actual.duration": _duration(call.started, record.ended),
@@ -154,7 +162,7 @@ def server_attributes(call: Call, status: int, error: str) -> dict[str, Value]:
         found["server.address"] = call.server[0]
         found["server.port"] = call.server[1]
     if call.user_agent:
-        found["user_agent.original"] = call.user_agent
+        found["user_agent.original"] = short(call.user_agent)
     if error:
         found["error.type"] = error
     return found
@@ -244,7 +252,7 @@ def target_attributes(target: Target, operation: str, *, provider: str) -> dict[
     return {
         "gen_ai.operation.name": operation,
         "gen_ai.provider.name": provider,
-        "gen_ai.request.model": target.upstream_model,
+        "gen_ai.request.model": short(target.upstream_model),
         "openinference.span.kind": OPERATIONS[operation],
         "fw.attempt.deployment": target.deployment,
     }
@@ -288,9 +296,9 @@ def attempt_outcome(attempt: Attempt, *, prices: str) -> dict[str, Value]:
         found["server.address"] = attempt.server[0]
         found["server.port"] = attempt.server[1]
     if attempt.response_model:
-        found["gen_ai.response.model"] = attempt.response_model
+        found["gen_ai.response.model"] = short(attempt.response_model)
     if attempt.finish_reasons:
-        found["gen_ai.response.finish_reasons"] = list(attempt.finish_reasons)
+        found["gen_ai.response.finish_reasons"] = [short(reason) for reason in attempt.finish_reasons[:MAX_CANDIDATES]]
     if attempt.cost is not None:
         found["fw.cost.currency"] = "USD"
         found["fw.cost.source"] = attempt.cost_source
@@ -307,7 +315,7 @@ def attempt_attributes(attempt: Attempt, *, stream: bool) -> dict[str, Value]:
     if attempt.resends:
         found["http.request.resend_count"] = attempt.resends
     if attempt.response_id:
-        found["gen_ai.response.id"] = attempt.response_id
+        found["gen_ai.response.id"] = short(attempt.response_id)
     if stream:
         _stream(attempt, found)
     if attempt.usage is not None:
