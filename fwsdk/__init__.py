@@ -10,6 +10,9 @@ with fw.run("coding", budget="2 USD") as run:
 print(run.explain(), run.cost)
 """
 
+from typing import TYPE_CHECKING, Any
+
+from fwsdk import types
 from fwsdk._client import AsyncClient
 from fwsdk._money import Money
 from fwsdk._reply import Conversation, Reply
@@ -34,10 +37,12 @@ from fwsdk.errors import (
     Unauthorized,
 )
 from fwsdk.run import AsyncRun, Step
-from fwsdk.types.chat import ToolCall, Usage
-from fwsdk.types.embeddings import Embeddings
-from fwsdk.types.explain import Explanation
-from fwsdk.types.models import Model
+
+if TYPE_CHECKING:
+    from fwsdk.types.chat import ToolCall, Usage
+    from fwsdk.types.embeddings import Embeddings
+    from fwsdk.types.explain import Explanation
+    from fwsdk.types.models import Model
 
 __all__ = [
     "APIError",
@@ -72,3 +77,12 @@ __all__ = [
     "Unauthorized",
     "Usage",
 ]
+
+_TYPES = {"ToolCall": "chat", "Usage": "chat", "Embeddings": "embeddings", "Explanation": "explain", "Model": "models"}
+"""Names that load when they are first asked for; see `fwsdk.types`."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _TYPES:
+        return getattr(getattr(types, _TYPES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,10 +3,11 @@
 import json
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from pydantic import BaseModel, ValidationError
+import pydantic
 
+from fwsdk import types
 from fwsdk._clock import SYSTEM, Clock
 from fwsdk._engine import open_engine
 from fwsdk._http import HttpTransport
@@ -20,14 +21,15 @@ from fwsdk.config import DEFAULT_RETRIES, DEFAULT_TIMEOUT, settings
 from fwsdk.errors import InvalidReply
 from fwsdk.run import AsyncRun
 from fwsdk.transport import Engine, Request, Transport
-from fwsdk.types.chat import ChatCompletion
-from fwsdk.types.embeddings import Embeddings
-from fwsdk.types.explain import Explanation
-from fwsdk.types.models import Model, ModelList
-from fwsdk.types.outcomes import OutcomeReceipt, OutcomeReport
+
+if TYPE_CHECKING:
+    from fwsdk.types.embeddings import Embeddings
+    from fwsdk.types.explain import Explanation
+    from fwsdk.types.models import Model
+    from fwsdk.types.outcomes import OutcomeReceipt, OutcomeReport
 
 _CHAT = "/v1/chat/completions"
-_W = TypeVar("_W", bound=BaseModel)
+_W = TypeVar("_W", bound="pydantic.BaseModel")
 
 
 class AsyncClient:
@@ -100,7 +102,7 @@ class AsyncClient:
             response, found = await self._pipeline.json(_post(_CHAT, body, call), deadline)
             call.response(response.headers)
             call.attributes(response.attributes())
-            completion = _typed(ChatCompletion, found)
+            completion = _typed(types.chat.ChatCompletion, found)
             if not completion.choices:
                 raise InvalidReply("the answer has no choices.")
             reasons = [one.finish_reason for one in completion.choices if one.finish_reason]
@@ -149,7 +151,7 @@ class AsyncClient:
         model: str,
         timeout: float | None = None,  # noqa: ASYNC109 - the whole call's, retries included
         **fields: Any,
-    ) -> Embeddings:
+    ) -> "Embeddings":
         """Vectors for one text or several. `model` must be a configured name.
 
         Raises:
@@ -161,17 +163,17 @@ class AsyncClient:
             response, found = await self._pipeline.json(_post("/v1/embeddings", body, call), deadline)
             call.response(response.headers)
             call.attributes(response.attributes())
-            embeddings = _typed(Embeddings, found)
+            embeddings = _typed(types.embeddings.Embeddings, found)
             call.finish(embeddings.model)
         return embeddings
 
-    async def models(self, *, timeout: float | None = None) -> list[Model]:  # noqa: ASYNC109 - the whole call's, retries included
+    async def models(self, *, timeout: float | None = None) -> "list[Model]":  # noqa: ASYNC109 - the whole call's, retries included
         """What may stand in `model`, beside `auto`.
 
         Raises:
             FwError: see `fwsdk.errors`.
         """
-        return _typed(ModelList, await self._get("/v1/models", timeout)).data
+        return _typed(types.models.ModelList, await self._get("/v1/models", timeout)).data
 
     async def explain(
         self,
@@ -183,7 +185,7 @@ class AsyncClient:
         model: str = "auto",
         timeout: float | None = None,  # noqa: ASYNC109 - the whole call's, retries included
         **fields: Any,
-    ) -> Explanation:
+    ) -> "Explanation":
         """What would be done with this call, here and now, and why; nothing is sent to a model.
 
         With `decision` (a reply's `decision_id`) or `run`: what was done, estimates beside actuals.
@@ -192,13 +194,13 @@ class AsyncClient:
             NotFound: the gateway knows no such decision or run.
         """
         if decision is not None:
-            return _typed(Explanation, await self._get(f"/v1/decisions/{decision}", timeout))
+            return _typed(types.explain.Explanation, await self._get(f"/v1/decisions/{decision}", timeout))
         if run is not None:
-            return _typed(Explanation, await self._get(f"/v1/runs/{run}", timeout))
+            return _typed(types.explain.Explanation, await self._get(f"/v1/runs/{run}", timeout))
         _, body, _ = _chat_body(asked, {**fields, "model": model})
         request = Request("POST", "/v1/explain", _json_headers(current().headers()), json.dumps(body).encode())
         _, found = await self._pipeline.json(request, self._pipeline.deadline(timeout))
-        return _typed(Explanation, found)
+        return _typed(types.explain.Explanation, found)
 
     def run(
         self,
@@ -236,13 +238,13 @@ class AsyncClient:
         source: str | None = None,
         version: str | None = None,
         key: str | None = None,
-    ) -> OutcomeReceipt:
+    ) -> "OutcomeReceipt":
         """Say what became of a run or a decision, however late. The same `key` twice is stored once.
 
         Raises:
             FwError: the gateway did not take it.
         """
-        report = OutcomeReport(
+        report = types.outcomes.OutcomeReport(
             outcomes=dict(outcomes), run=run, decision=decision, step=step, source=source, version=version, key=key
         )
         return await self._report(report)
@@ -270,17 +272,19 @@ class AsyncClient:
         request = Request("GET", path, {"accept": "application/json"})
         return (await self._pipeline.json(request, self._pipeline.deadline(timeout)))[1]
 
-    async def _report(self, report: OutcomeReport) -> OutcomeReceipt:
+    async def _report(self, report: "OutcomeReport") -> "OutcomeReceipt":
         body = report.model_dump_json(exclude_none=True).encode()
         request = Request("POST", "/v1/outcomes", _json_headers({}), body)
         _, found = await self._pipeline.json(request, self._pipeline.deadline(None))
-        return _typed(OutcomeReceipt, found)
+        return _typed(types.outcomes.OutcomeReceipt, found)
 
-    async def _explain_run(self, run: str) -> Explanation:
+    async def _explain_run(self, run: str) -> "Explanation":
         return await self.explain(run=run)
 
 
-def _chat_body(asked: Asked, fields: Mapping[str, Any]) -> tuple[Conversation, dict[str, Any], type[BaseModel] | None]:
+def _chat_body(
+    asked: Asked, fields: Mapping[str, Any]
+) -> "tuple[Conversation, dict[str, Any], type[pydantic.BaseModel] | None]":
     """The conversation, the request body, and the class to parse the answer into. Fields that are None are not sent."""
     thread = conversation(asked)
     format_, shape = response_format(fields.get("response_format"))
@@ -302,7 +306,7 @@ def _post(path: str, body: Mapping[str, Any], call: CallSpan, *, receipt: bool =
 def _typed(kind: type[_W], found: Mapping[str, Any]) -> _W:
     try:
         return kind.model_validate(found)
-    except ValidationError as fault:
+    except pydantic.ValidationError as fault:
         where = ".".join(str(part) for part in fault.errors()[0]["loc"])
         raise InvalidReply(f"the answer has not the shape of {kind.__name__}: {where} is missing or wrong.") from fault
 

@@ -3,13 +3,15 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, cast, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
-from pydantic import BaseModel, ValidationError
+import pydantic
 
 from fwsdk._money import UNKNOWN, Money
 from fwsdk.errors import InvalidReply
-from fwsdk.types.chat import ChatCompletion, Message, ToolCall, Usage
+
+if TYPE_CHECKING:
+    from fwsdk.types.chat import ChatCompletion, Message, ToolCall, Usage
 
 
 class Conversation(Sequence[Mapping[str, Any]]):
@@ -25,7 +27,7 @@ class Conversation(Sequence[Mapping[str, Any]]):
         """The conversation and one message more (a text or content parts of `role`)."""
         return Conversation((*self.messages, {"role": role, "content": content}))
 
-    def tool_result(self, call: ToolCall | str, result: str) -> "Conversation":
+    def tool_result(self, call: "ToolCall | str", result: str) -> "Conversation":
         """The conversation and what a tool answered; `call` is the tool call or its id."""
         identifier = call if isinstance(call, str) else call.id
         return Conversation((*self.messages, {"role": "tool", "tool_call_id": identifier, "content": result}))
@@ -59,7 +61,7 @@ class Conversation(Sequence[Mapping[str, Any]]):
 class Reply:
     """A whole answer. Its text is `text` (and `str(reply)`)."""
 
-    completion: ChatCompletion
+    completion: "ChatCompletion"
     asked: Conversation
     """What it answers."""
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -67,11 +69,11 @@ class Reply:
     decision_id: str = ""
     """For `explain(decision=...)`."""
     budget_left: Money = UNKNOWN
-    shape: type[BaseModel] | None = None
+    shape: "type[pydantic.BaseModel] | None" = None
     """The class given as `response_format`."""
 
     @property
-    def message(self) -> Message:
+    def message(self) -> "Message":
         """What the model said."""
         return self.completion.choices[0].message
 
@@ -81,7 +83,7 @@ class Reply:
         return self.message.content or ""
 
     @property
-    def tool_calls(self) -> Sequence[ToolCall]:
+    def tool_calls(self) -> "Sequence[ToolCall]":
         """Tools the model wants to be run."""
         return self.message.tool_calls or ()
 
@@ -91,7 +93,7 @@ class Reply:
         return self.completion.choices[0].finish_reason or ""
 
     @property
-    def usage(self) -> Usage | None:
+    def usage(self) -> "Usage | None":
         """Tokens; None when the provider sent none."""
         return self.completion.usage
 
@@ -112,7 +114,7 @@ class Reply:
             raise TypeError("nothing to parse into; call with response_format=<a pydantic model>")
         try:
             return self.shape.model_validate_json(self.text)
-        except ValidationError as fault:
+        except pydantic.ValidationError as fault:
             raise InvalidReply(
                 f"the answer is no {self.shape.__name__}: {fault.error_count()} problems ({self.finish_reason}).",
                 hint="Raise max_tokens if finish_reason is length.",
@@ -130,7 +132,7 @@ class Reply:
         """The conversation, this answer, and the next thing to say."""
         return self.conversation.then(content, role=role)
 
-    def tool_result(self, call: ToolCall | str, result: str) -> Conversation:
+    def tool_result(self, call: "ToolCall | str", result: str) -> Conversation:
         """The conversation, this answer, and what a tool answered."""
         return self.conversation.tool_result(call, result)
 
@@ -159,9 +161,9 @@ def conversation(asked: Asked) -> Conversation:
     raise TypeError(f"ask with a text, a list of messages or a conversation, not with {type(messages).__name__}")
 
 
-def response_format(shape: Any) -> tuple[Any, type[BaseModel] | None]:
+def response_format(shape: Any) -> "tuple[Any, type[pydantic.BaseModel] | None]":
     """`response_format` for the wire, and the class to parse into when one was given."""
-    if not (isinstance(shape, type) and issubclass(shape, BaseModel)):
+    if not (isinstance(shape, type) and issubclass(shape, pydantic.BaseModel)):
         return shape, None
     schema = _closed(shape.model_json_schema())
     return {"type": "json_schema", "json_schema": {"name": shape.__name__, "schema": schema, "strict": True}}, shape

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from contextvars import copy_context
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from pydantic import BaseModel, ValidationError
+import pydantic
 
+from fwsdk import types
 from fwsdk._money import UNKNOWN, Money
 from fwsdk._pipeline import Deadline, Pipeline, within
 from fwsdk._reply import Conversation, Reply
@@ -18,7 +19,9 @@ from fwsdk._spans import CallSpan
 from fwsdk._sse import Event, Framer, TooLong
 from fwsdk.errors import ConnectionFailed, DeadlineExceeded, StreamInterrupted
 from fwsdk.transport import Request, Response
-from fwsdk.types.chat import ChatCompletion
+
+if TYPE_CHECKING:
+    from fwsdk.types.chat import ChatCompletion
 
 _TAIL = 1.0
 """Seconds granted to a body to end after its terminator."""
@@ -65,13 +68,15 @@ class _Gathered:
         call["function"]["name"] += function.get("name") or ""
         call["function"]["arguments"] += function.get("arguments") or ""
 
-    def completion(self) -> ChatCompletion:
+    def completion(self) -> "ChatCompletion":
         """The answer as if it had come in one piece."""
         message = {**self.message, "content": "".join(self.text) if self.text else None}
         if self.calls:
             message["tool_calls"] = [self.calls[index] for index in sorted(self.calls)]
         choice = {"index": 0, "message": message, "finish_reason": self.finish}
-        return ChatCompletion.model_validate({**self.whole, "object": "chat.completion", "choices": [choice]})
+        return types.chat.ChatCompletion.model_validate(
+            {**self.whole, "object": "chat.completion", "choices": [choice]}
+        )
 
 
 class AsyncStream:
@@ -89,7 +94,7 @@ class AsyncStream:
         *,
         timeout: float | None,
         asked: Conversation,
-        shape: type[BaseModel] | None,
+        shape: "type[pydantic.BaseModel] | None",
     ) -> None:
         """Made by `stream(...)` of a client."""
         self._pipeline = pipeline
@@ -227,7 +232,7 @@ class AsyncStream:
                     pass
         try:
             completion = self._gathered.completion()
-        except ValidationError as fault:
+        except pydantic.ValidationError as fault:
             raise StreamInterrupted("the answer has not the shape of a chat answer", text=self.text) from fault
         call = self._call
         self._over = True

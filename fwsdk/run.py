@@ -2,17 +2,20 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
+from fwsdk import types
 from fwsdk._clock import fresh_id
 from fwsdk._money import UNKNOWN, ZERO, Money
 from fwsdk._scope import current
 from fwsdk._spans import ScopeSpan, agent_span, step_span
-from fwsdk.types.explain import Explanation
-from fwsdk.types.outcomes import OutcomeReceipt, OutcomeReport
 
-Report = Callable[[OutcomeReport], Awaitable[OutcomeReceipt]]
-Ask = Callable[[str], Awaitable[Explanation]]
+if TYPE_CHECKING:
+    from fwsdk.types.explain import Explanation
+    from fwsdk.types.outcomes import OutcomeReceipt, OutcomeReport
+
+Report = Callable[["OutcomeReport"], Awaitable["OutcomeReceipt"]]
+Ask = Callable[[str], Awaitable["Explanation"]]
 
 
 class Step:
@@ -86,7 +89,7 @@ class AsyncRun:
         """A step of this run: `with run.step("plan"):`. `attempt` > 1: it is being repeated; `index` None: the next one."""
         return Step(lambda: step_span(name, attempt=attempt, index=index, task=task, path=path))
 
-    async def outcome(self, /, **named: bool | float) -> OutcomeReceipt:
+    async def outcome(self, /, **named: bool | float) -> "OutcomeReceipt":
         """Say what became of the run, or of the step this is said in: `tests_pass=True`, `rating=0.8`.
 
         Raises:
@@ -94,12 +97,12 @@ class AsyncRun:
         """
         scope = current()
         inside = scope.step if scope.run == self.id else ""
-        report = OutcomeReport(
+        report = types.outcomes.OutcomeReport(
             outcomes=named, run=self.id, agent=self.agent, step=inside or None, key=fresh_id("outcome")
         )
         return await self._report(report)
 
-    async def explain(self) -> Explanation:
+    async def explain(self) -> "Explanation":
         """What was done in this run, why, and what it cost; prints as a tree.
 
         Raises:
