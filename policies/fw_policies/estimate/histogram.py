@@ -1,10 +1,11 @@
 """A histogram with geometric buckets: adds up over processes, bounds any percentile without assuming a shape."""
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Any
 
-from fw_policies.estimate.intervals import skewed_mean, upper_share
+from fw_policies.estimate.intervals import proven, skewed_mean
 from fw_policies.model import Estimate
 
 STEPS = 8
@@ -73,17 +74,19 @@ class Histogram:
         bucket = math.floor(math.log2(max(limit, 1e-9)) * STEPS + 1e-9)
         return self.beyond + sum(count for index, count in self.counts.items() if index > bucket)
 
-    def exceedance(self, limit: float, confidence: float) -> float:
-        """Upper bound of P(X > limit)."""
-        return upper_share(self.above(limit), self.total, confidence)
+    def proves(self, limit: float, share: float, confidence: float) -> bool:
+        """Whether P(X > limit) <= share is proven."""
+        return proven(self.above(limit), self.total, share, confidence)
 
     def percentile(self, share: float, confidence: float) -> float | None:
         """The least bucket edge that is proven to be above the percentile; None while nothing is proven."""
-        for index in sorted(self.counts):
-            edge = 2 ** (index / STEPS)
-            if self.exceedance(edge, confidence) <= 1 - share + 1e-12:
-                return edge
-        return None
+        edges = sorted(self.counts)
+        above = [self.beyond] * len(edges)
+        for place in range(len(edges) - 2, -1, -1):
+            above[place] = above[place + 1] + self.counts[edges[place + 1]]
+        total, beyond = self.total, 1 - share
+        first = bisect_left(range(len(edges)), True, key=lambda place: proven(above[place], total, beyond, confidence))
+        return 2 ** (edges[first] / STEPS) if first < len(edges) else None
 
     def estimate(self, confidence: float, scale: float = 1.0) -> Estimate | None:
         """Mean of what did not fail with its interval, and the proven 95th percentile of everything."""

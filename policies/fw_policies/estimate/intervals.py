@@ -4,7 +4,8 @@ import math
 from functools import lru_cache
 from statistics import NormalDist
 
-_STEPS = 200
+_STEPS = 10_000
+"""Steps of the continued fraction at most; it takes about the square root of the larger parameter."""
 _TINY = 1e-300
 
 
@@ -54,6 +55,12 @@ def upper_share(k: int, n: int, confidence: float) -> float:
     if n <= 0 or k >= n:
         return 1.0
     return beta_quantile(confidence, k + 1, n - k)
+
+
+@lru_cache(maxsize=65536)
+def proven(k: int, n: int, share: float, confidence: float) -> bool:
+    """Whether k in n proves that the share behind it is at most `share`: `upper_share(k, n) <= share`, without the search for it."""
+    return k < n and beta_cdf(share, k + 1, n - k) >= confidence
 
 
 @lru_cache(maxsize=65536)

@@ -79,7 +79,7 @@ def _time(requirement: Requirement, candidate: Candidate, ask: Ask) -> Verdict:
     least = needed(1 - share, ask.policy.confidence)
     if histogram is None or not histogram.total:
         return "unknown", f"0 of {least} {requirement.measure} observations"
-    if histogram.exceedance(limit, ask.policy.confidence) <= 1 - share + 1e-12:
+    if histogram.proves(limit, 1 - share, ask.policy.confidence):
         return None
     above, total = histogram.above(limit), histogram.total
     if above / total > 1 - share and total >= least:
