@@ -350,3 +350,25 @@ def test_without_a_default_policy_the_first_model_is_the_baseline(write) -> None
     config = load(write(ONE), env={})
     assert config.policies["default"].baseline == "m"
     assert any("no policy is called `default`" in text for text in config.assumptions)
+
+
+def test_the_documented_config_is_a_good_one(write, tmp_path: Path) -> None:
+    """The example in docs/config.md is read as it stands."""
+    page = (Path(__file__).parents[2] / "docs" / "config.md").read_text()
+    text = page.partition("```yaml\n")[2].partition("```")[0]
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "fw").write_text(STRONG)
+    (tmp_path / "secrets" / "fw").chmod(0o600)
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "support.yaml").write_text(
+        "policy: support\nbaseline: gpt-6-luna\ndefault: {minimize: cost}\n"
+    )
+    config = load(write(text), env={})
+    assert [endpoint.target.deployment for endpoint in config.endpoints] == [
+        "qwen3-coder-30b@gpu-1",
+        "qwen3-coder-30b@fireworks",
+        "gpt-6-luna@openai",
+        "fx-*@openai_compatible",
+        "smollm2@embedded",
+    ]
+    assert config.server.api_key is not None
