@@ -37,7 +37,8 @@ async def test_one_record_says_everything(client: Client) -> None:
 
 async def test_only_the_model_changes_on_the_way(client: Client, upstream: Upstream) -> None:
     """Unknown fields, spaces, large numbers and repeated keys arrive as they were sent."""
-    raw = b'{ "messages":[{"role":"user","content":"\\u00e9 \xe2\x82\xac"}],"new":{"model":"x","n":1.0},\n"big":12345678901234567890 , "model" :"pair" }'
+    raw = b'{ "messages":[{"role":"user","content":"\\u00e9 \xe2\x82\xac"}],"new":{"model":"x","n":1.0},\n'
+    raw += b'"big":12345678901234567890 , "model" :"pair" }'
     code, _, _ = await client.post("/v1/chat/completions", raw)
     assert code == 200
     assert upstream.log[-1].body == raw.replace(b'"pair"', b'"bad"')

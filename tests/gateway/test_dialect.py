@@ -1,5 +1,6 @@
 """The chat dialect is pure: what it changes in a request, and what it lets through of a stream, is checked on bytes alone."""
 
+import itertools
 import json
 from typing import Any
 
@@ -73,7 +74,7 @@ def fed(data: bytes, cuts: list[int], **options: Any) -> tuple[Watcher, bytes]:
     """A watcher after a stream that arrived in pieces, and what it let through."""
     watcher = Watcher(**{"hide_usage": True, **options})
     edges = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    return watcher, b"".join(watcher.feed(data[a:b]) for a, b in zip(edges, edges[1:], strict=False))
+    return watcher, b"".join(watcher.feed(data[a:b]) for a, b in itertools.pairwise(edges))
 
 
 WORDS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8), min_size=1, max_size=6)
