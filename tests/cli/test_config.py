@@ -121,6 +121,16 @@ BAD = {
     "broken YAML": ("models: {", "is not YAML"),
     "an empty file": ("", "is empty. Top-level keys are"),
     "a list": ("- a", "must be a mapping, not a list"),
+    "an alias of itself": ("models: &a {m: *a}", "is too large or refers to itself"),
+    "aliases that explode": (
+        "a: &a [x,x,x,x,x,x,x,x,x]\n"
+        + "".join(
+            f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefg", "bcdefgh", strict=True)
+        ),
+        "is too large or refers to itself",
+    ),
+    "a tag that would make an object": ("models: !!python/object:os.system {}", "is not YAML"),
+    "a control character": ("models: \0", "is not YAML"),
     "two documents": (ONE + "---\n" + ONE, "holds more than one document"),
 }
 

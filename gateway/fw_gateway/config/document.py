@@ -8,6 +8,10 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from fw_gateway.config.problems import Path, Problem
 
+_MOST = 100_000
+_DEEPEST = 50
+"""Keys and levels of a document, aliases written out; nobody's config has as many, but a hostile one can."""
+
 
 class NotYaml(Exception):
     """The text is not one YAML document; `problem` says where."""
@@ -48,12 +52,19 @@ def parse_all(text: str, source: str) -> list[tuple[Any, dict[Path, int]]]:
     documents = []
     for value, node in zip(values, nodes, strict=True):
         lines: dict[Path, int] = {}
-        _walk(node, (), lines)
+        try:
+            _walk(node, (), lines)
+        except RecursionError:
+            raise NotYaml(
+                Problem(source, "is too large or refers to itself.", "Write out what its aliases stand for.")
+            ) from None
         documents.append((value, lines))
     return documents
 
 
 def _walk(node: Node | None, path: Path, lines: dict[Path, int]) -> None:
+    if len(lines) > _MOST or len(path) > _DEEPEST:
+        raise RecursionError
     if isinstance(node, MappingNode):
         for key, value in node.value:
             if isinstance(key, ScalarNode):

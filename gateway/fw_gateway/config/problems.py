@@ -37,8 +37,8 @@ class Problem:
     """Line in the config file, counted from 1."""
 
     def __str__(self) -> str:
-        place = self.path if self.line is None else f"line {self.line}: {self.path}"
-        text = f"{place}: {self.message}" if place else self.message
+        places = [f"line {self.line}"] if self.line is not None else []
+        text = ": ".join([*places, *([self.path] if self.path else []), self.message])
         return f"{text} {self.hint}".strip()
 
 
