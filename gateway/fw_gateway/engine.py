@@ -296,7 +296,7 @@ def facts(call: Call, policy: Policy | None, model: str | None) -> Facts:
 
 def _round_down(amount: int) -> int:
     """Two significant digits, never more than there is."""
-    scale = 10 ** max(0, len(str(abs(amount))) - 2)
+    scale: int = 10 ** max(0, len(str(abs(amount))) - 2)
     return amount // scale * scale
 
 
