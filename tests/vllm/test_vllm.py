@@ -23,6 +23,7 @@ TOOLS: list[dict[str, Any]] = [
         "function": {
             "name": name,
             "description": "The weather in a city",
+            "strict": True,
             "parameters": {
                 "type": "object",
                 "properties": {"city": {"type": "string", "enum": ["Oslo", "Rome"]}},
@@ -82,13 +83,13 @@ async def test_a_named_tool_is_called(client: openai.AsyncOpenAI) -> None:
     """A named tool is the one that is called, streaming too: the arguments join to one document."""
     choice = {"type": "function", "function": {"name": "weather_tomorrow"}}
     whole = await client.chat.completions.create(
-        model="smollm2", messages=ASK, tools=TOOLS, tool_choice=choice, temperature=0, max_tokens=60
+        model="smollm2", messages=ASK, tools=TOOLS, tool_choice=choice, temperature=0, max_tokens=200
     )
     (call,) = whole.choices[0].message.tool_calls or []
     assert call.function.name == "weather_tomorrow"
     name, arguments = "", ""
     async with await client.chat.completions.create(
-        model="smollm2", messages=ASK, tools=TOOLS, tool_choice=choice, temperature=0, max_tokens=60, stream=True
+        model="smollm2", messages=ASK, tools=TOOLS, tool_choice=choice, temperature=0, max_tokens=200, stream=True
     ) as stream:
         async for chunk in stream:
             for part in (chunk.choices[0].delta.tool_calls or []) if chunk.choices else []:
