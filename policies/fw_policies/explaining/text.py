@@ -37,7 +37,7 @@ def _head(found: Mapping[str, Any]) -> Iterator[str]:
         parts.append(f"policy {found['version']}")
     if found["prices"]:
         parts.append(f"prices {found['prices']}")
-    right = f"decision {found['decision_id']}"
+    right = f"decision {found['decision_id']}" if found["decision_id"] else "nothing was sent"
     actual = found["actual"]
     if actual is not None:
         right += f"  {actual['outcome']}"
