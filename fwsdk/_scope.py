@@ -66,7 +66,7 @@ class Account:
 
     def __init__(self) -> None:
         self.cost: Money = ZERO
-        self.steps = 0
+        self.steps: int = 0
 
     def add(self, cost: Money) -> None:
         """One call is over. A single unknown cost makes the sum unknown."""

@@ -79,13 +79,13 @@ def _fail(span: trace.Span, kind: str) -> None:
 class ScopeSpan:
     """An open invoke_agent or step span and its scope. `with` makes it current; without, call `end` yourself."""
 
-    def __init__(self, span: trace.Span, scope: Scope, account: Account | None, within: Context | None) -> None:
+    def __init__(self, span: Any, scope: Scope, account: Account | None, within: Any) -> None:
         """Made by `agent_span` and `step_span`; already started."""
         self.scope: Scope = scope
-        self.context: Context = trace.set_span_in_context(span, within)
+        self.context: Any = trace.set_span_in_context(span, within)
         """To start other spans under this one from a callback."""
         self.account: Account | None = account
-        self._span = span
+        self._span: trace.Span = span
         self._over = False
         self._tokens: tuple[Token[Scope], Token[Account | None], Token[Context]] | None = None
 
@@ -200,10 +200,10 @@ def _baggage(scope: Scope, within: Context | None) -> str:
 class CallSpan:
     """One call as the agent saw it, retries included: span `chat {model}`. Ends with `finish` or `fail`, or with its `with` block."""
 
-    def __init__(self, span: trace.Span, scope: Scope, account: Account | None, within: Context | None) -> None:
+    def __init__(self, span: Any, scope: Scope, account: Account | None, within: Any) -> None:
         """Made by `call_span`; already started."""
         self.scope: Scope = scope
-        self.context: Context = trace.set_span_in_context(span, within)
+        self.context: Any = trace.set_span_in_context(span, within)
         self.cost: Money = UNKNOWN
         self.decision_id: str = ""
         self.headers: dict[str, str] = scope.headers()
@@ -211,7 +211,7 @@ class CallSpan:
         _trace_context.inject(self.headers, self.context)
         if entries := _baggage(scope, within):
             self.headers["baggage"] = entries
-        self._span = span
+        self._span: trace.Span = span
         self._account = account
         self._start = SYSTEM.monotonic()
         self._chunk_seen = False
