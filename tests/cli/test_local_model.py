@@ -130,6 +130,17 @@ def test_it_dies_with_its_owner_even_by_sigkill(smollm2: Path) -> None:
         assert until(lambda: gone(pid))
 
 
+async def test_ctrl_c_in_a_terminal_does_not_reach_it(smollm2: Path) -> None:
+    """It has a process group of its own, so that a drain can finish what is under way."""
+    model = LocalModel("smollm2", context=1024, parallel=1)
+    await model.start()
+    try:
+        assert model.pid is not None
+        assert os.getpgid(model.pid) != os.getpgrp()
+    finally:
+        await model.stop()
+
+
 async def test_it_says_when_it_ended_by_itself(smollm2: Path) -> None:
     """`wait` returns, so that its owner can start another."""
     model = LocalModel("smollm2", context=1024, parallel=1)

@@ -102,6 +102,7 @@ class LocalModel:
             stdout=asyncio.subprocess.PIPE,
             stderr=self._log,
             env=environment,
+            start_new_session=True,  # Ctrl-C is for the gateway, which still has answers to finish
         )
         try:
             answer = await self._hello({**self._options, "model": str(file)})
