@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
 
 import aiohttp
 import orjson
@@ -232,15 +233,24 @@ def _message(body: bytes) -> tuple[str, str]:
 
 
 def retry_after(seconds: str | None, milliseconds: str | None) -> float | None:
-    """Seconds that a provider asks to be left alone for; a date is read as unknown here."""
+    """Seconds that a provider asks to be left alone for: a number, or a date of HTTP. What cannot be read was not said."""
     for text, unit in ((milliseconds, 1e-3), (seconds, 1.0)):
         try:
             value = float(text or "x") * unit
         except ValueError:
-            continue
+            value = _until(text)
         if 0 <= value < 1e6:
             return value
     return None
+
+
+def _until(text: str | None) -> float:
+    """Seconds from now to a date of HTTP; -1 when it is none."""
+    try:
+        when = parsedate_to_datetime(text or "")
+    except ValueError:
+        return -1.0
+    return max(0.0, when.timestamp() - clock.wall_ns() / 1e9)
 
 
 async def _stream(one: Try) -> Opened | Fault:
