@@ -10,4 +10,4 @@ def quantise(tokens: int) -> int:
     """The next size on the grid from `tokens` up; 0 stays 0."""
     if tokens <= 0:
         return 0
-    return math.ceil(2 ** (math.ceil(math.log2(tokens) * STEPS - 1e-9) / STEPS) - 1e-9)
+    return math.floor(2 ** (math.ceil(math.log2(tokens) * STEPS - 1e-9) / STEPS) + 1e-9)

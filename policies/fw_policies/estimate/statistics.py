@@ -187,6 +187,19 @@ class Snapshot(Estimates):
             return self._tables["place"].get((target.deployment,))
         return found
 
+    def cost_percentile(self, facts: Facts, target: Target, share: float, confidence: float) -> float | None:
+        """Nano-USD that a call stays below with probability `share`, proven at `confidence`; None while nothing is proven."""
+        price = target.price
+        if isinstance(price, MachinePrice):
+            seconds = self._tables["machine"].get((facts.agent, facts.step, target.deployment))
+            edge = None if seconds is None else seconds.percentile(share, confidence)
+            return None if edge is None else edge * price.hour / cost.HOUR
+        used = self._tables["tokens"].get((facts.agent, facts.step, target.model))
+        edge = None if used is None else used.percentile(share, confidence)
+        if price is None or edge is None:
+            return None
+        return cost.tokens(facts.input_tokens, price.input) + edge * price.output / cost.MILLION
+
     def _estimate(self, kind: str, key: Key, confidence: float) -> Estimate | None:
         memo = (kind, key, confidence)
         if memo not in self._memory:

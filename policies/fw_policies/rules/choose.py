@@ -68,12 +68,22 @@ def relax(plan: Plan, ask: Ask) -> Plan:
 
 
 def baseline(plan: Plan, ask: Ask) -> Plan:
-    """Nothing is proven: today's model serves. It is exempt from `require`, not from hard rules."""
+    """Nothing is proven: today's model serves. It needs no proof, but hard rules bind it.
+
+    `otherwise: refuse` refuses when it cannot run, or is seen to miss a requirement; while that is unknown it serves, for
+    otherwise nothing would ever become known.
+    """
     if plan.targets:
         return plan
-    if ask.rules.otherwise == "refuse" and not ask.rules.use_baseline:
-        return replace(note(plan, "baseline", "nothing is proven and the policy says: refuse"), reason="infeasible")
     found = _able(plan, ask.policy.baseline)
+    if (
+        ask.rules.otherwise == "refuse"
+        and not ask.rules.use_baseline
+        and (found is None or found.excluded not in {"", "unknown"})
+    ):
+        text = "cannot run" if found is None else f"misses what is required ({found.why})"
+        plan = note(plan, "baseline", f"the baseline {ask.policy.baseline} {text}, and the policy says: refuse")
+        return replace(plan, reason="infeasible")
     if found is not None:
         text = "the policy asks for it" if ask.rules.use_baseline else "nothing else is proven yet"
         plan = replace(plan, targets=(found.target,), reason="baseline", outlook=found.outlook)

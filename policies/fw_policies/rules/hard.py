@@ -114,10 +114,14 @@ def kind(plan: Plan, ask: Ask) -> Plan:
 
 
 def budget(plan: Plan, ask: Ask) -> Plan:
-    """Targets whose expected cost is more than the run has left. What is not known does not exclude the baseline's own cost."""
-    left = ask.facts.budget_left
-    if left is None:
+    """Targets whose expected cost is more than the run has left, or than the policy lets a whole run cost.
+
+    What is left comes with the request; no total of a run is kept here. A cost that is not known excludes nothing.
+    """
+    limits = [limit for limit in (ask.facts.budget_left, ask.policy.run_cost) if limit is not None]
+    if not limits:
         return plan
+    left = min(limits)
 
     def judge(candidate: Candidate) -> Verdict:
         cost = candidate.outlook.cost

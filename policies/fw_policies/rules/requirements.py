@@ -98,12 +98,18 @@ def _cost(requirement: Requirement, candidate: Candidate, ask: Ask) -> Verdict:
     found = candidate.outlook.cost
     if candidate.target.price is None:
         return "unknown", "its price is not known"
-    if found is None or found.p95 is None:
-        least = needed(0.05, ask.policy.confidence)
+    share, estimates = requirement.percentile, ask.world.estimates
+    proven = (
+        estimates.cost_percentile(ask.facts, candidate.target, share, ask.policy.confidence)
+        if isinstance(estimates, Snapshot)
+        else None
+    )
+    if proven is None:
+        least = needed(1 - share, ask.policy.confidence)
         return "unknown", f"{0 if found is None else found.n:.0f} of {least} cost observations"
-    if found.p95 <= limit:
+    if proven <= limit:
         return None
-    return "cost", f"p95 cost ${found.p95 / NANO_USD:.4g} > ${limit / NANO_USD:.4g}"
+    return "cost", f"p{share * 100:g} cost ${proven / NANO_USD:.4g} > ${limit / NANO_USD:.4g}"
 
 
 def worst_cost(candidate: Candidate, ask: Ask) -> int | None:

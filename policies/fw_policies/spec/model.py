@@ -101,7 +101,7 @@ class Policy:
     """Step (or `*`) -> its cases, first match wins."""
     quality: Quality | None = None
     run_cost: int | None = None
-    """Nano-USD that one run may spend; None: no limit."""
+    """Nano-USD that one run may spend: no single call may be expected to cost more, nor more than the request says is left. None: no limit."""
     run_time: float | None = None
     """Seconds that one run may take; None: no limit."""
     digest: str = ""

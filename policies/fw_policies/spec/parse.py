@@ -33,7 +33,8 @@ def parse(mapping: Mapping[str, Any], *, source: str = "") -> Policy:
     """
     found = Found()
     if not isinstance(mapping, Mapping):
-        raise PolicyError([*found.problems]) if found.problems else PolicyError(())
+        found.add("", f"a policy must be a mapping, not {mapping!r}.", "Begin with `policy: NAME`.")
+        raise PolicyError(found.problems)
     _known(mapping, TOP, "", found)
     name, baseline = _text(mapping, "policy", found), _text(mapping, "baseline", found)
     if "extends" in mapping:
@@ -102,7 +103,7 @@ def _quality(value: Any, found: Found) -> Quality | None:
     outcome, of = value.get("outcome"), value.get("of", "run")
     if not isinstance(outcome, str) or not outcome:
         found.add("quality.outcome", "must name an outcome that is reported, like `tests_pass`.")
-    if of not in {"run", "step"}:
+    if of not in ("run", "step"):
         found.add("quality.of", f"must be `run` or `step`, not {of!r}.")
     within, confidence = 86400.0, 0.90
     try:
@@ -128,6 +129,9 @@ def _run(value: Any, found: Found) -> tuple[int | None, float | None]:
                 cost = units.money(amount)
             else:
                 time = units.seconds(amount)
+                found.not_yet(
+                    path, "a limit on the time of a run", "Bound the latency of its steps, or send `x-request-timeout`."
+                )
         except units.Unreadable as fault:
             found.add(path, f"{fault}.")
     return cost, time
@@ -249,7 +253,7 @@ def _rules(raw: Mapping[str, Any], path: str, found: Found) -> Rules:
     otherwise, relax = _otherwise(raw.get("otherwise", "baseline"), path, found)
     _allowed(raw, path, found)
     use = raw.get("use")
-    if use not in {None, "baseline"}:
+    if use is not None and use != "baseline":
         found.add(f"{path}.use", f"`{use}` cannot be used.", "Only `use: baseline` is in the language.")
     domains = raw.get("failure_domains", 1)
     if not isinstance(domains, int) or isinstance(domains, bool) or not 1 <= domains <= 9:
@@ -300,7 +304,7 @@ def _allowed(raw: Mapping[str, Any], path: str, found: Found) -> None:
 
 
 def _otherwise(value: Any, path: str, found: Found) -> tuple[str, tuple[str, ...]]:
-    if value in {"baseline", "refuse"}:
+    if value in ("baseline", "refuse"):
         return str(value), ()
     if isinstance(value, Mapping) and set(value) == {"relax"}:
         value = value["relax"]
