@@ -1,0 +1,153 @@
+"""`fw demo`: a gateway with a real model in it, a three-step agent on top, and everything that can be seen of it afterwards."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fw_agents.langgraph import ChatGateway
+from fw_agents.support.case import CASE, RIGHT
+from fw_agents.support.graph import build
+from fwsdk import Client, FwError
+
+STATE = ".fw"
+GRACE = 15.0
+"""Seconds that the gateway gets to go down."""
+
+
+class Say:
+    """Prints for people, or collects for `--json`."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._json = as_json
+        self._bold = sys.stdout.isatty() and "NO_COLOR" not in os.environ  # noqa: TID251 - a convention of terminals
+        self.found: dict[str, Any] = {}
+
+    def line(self, text: str = "") -> None:
+        """One line."""
+        if not self._json:
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
+
+    def title(self, text: str) -> None:
+        """A heading."""
+        self.line(f"\n\x1b[1m{text}\x1b[0m" if self._bold else f"\n{text}")
+
+    def piece(self, text: str) -> None:
+        """A piece of an answer, as it comes."""
+        if not self._json:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def gateway(config: Path, traces: str) -> Iterator[str]:
+    """A gateway in a process of its own, on a free loopback port; its url. Ends with the block.
+
+    Raises:
+        typer.Exit: it did not start; it said why.
+    """
+    command = [
+        sys.executable,
+        "-m",
+        "fw_gateway",
+        "up",
+        "-c",
+        str(config),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--json",
+    ]
+    env = {**os.environ, "FW_TRACES_FILE": traces}  # noqa: TID251 - the child's environment is ours and one thing more
+    env.setdefault("FW_STATE_DIR", STATE)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, text=True)  # noqa: S603
+    try:
+        if process.stdout is None or process.stderr is None:
+            raise typer.Exit(1)
+        line = process.stdout.readline()
+        if not line.startswith("{"):
+            sys.stderr.write(process.stderr.read())
+            raise typer.Exit(1)
+        yield str(json.loads(line)["url"])
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.communicate(timeout=GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+
+
+def run(fw: Client, say: Say) -> None:
+    """The agent's run: every answer as it streams, then EXPLAIN ANALYZE, the cost, the outcome."""
+    graph = build(ChatGateway(client=fw))
+    say.title(f"The case   {CASE['message']}")
+    with fw.run("helpdesk", budget="0.05 USD") as found:
+        step, state = "", dict(CASE)
+        for mode, data in graph.stream(CASE, stream_mode=["messages", "updates"]):
+            if mode == "messages":
+                chunk, about = data  # type: ignore[misc]
+                if about["langgraph_node"] != step:  # type: ignore[index]
+                    step = about["langgraph_node"]  # type: ignore[index]
+                    say.piece(f"\n  {step:<12}")
+                say.piece(chunk.text.replace("\n", " "))  # type: ignore[union-attr]
+            elif mode == "updates":
+                for change in data.values():  # type: ignore[union-attr]
+                    state.update(change)
+        say.line()
+        right = state.get("category") == RIGHT
+        fw.outcome({"category_right": right}, run=found.id, step="triage", source="fw demo")
+        explained = found.explain()
+    say.title("EXPLAIN ANALYZE of the run")
+    say.line(str(explained))
+    say.line(f"{'outcome':<10}  category_right = {str(right).lower()}, reported for triage")
+    say.found |= {
+        "run": found.id,
+        "answers": state,
+        "category_right": right,
+        "explain": explained.model_dump(mode="json"),
+    }
+
+
+def demo(
+    embedded: Annotated[bool, typer.Option("--embedded", help="In this process, without a server.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
+) -> None:
+    """A three-step support agent on a real model on this machine: its answers, its plan, its cost, its trace."""
+    say = Say(as_json=as_json)
+    traces = os.environ.setdefault("FW_TRACES_FILE", str(Path(STATE) / "traces.jsonl"))  # noqa: TID251 - read by the SDK
+    os.environ.setdefault("FW_STATE_DIR", STATE)  # noqa: TID251 - read by the engine when embedded
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # noqa: TID251 - no threads for what is not used
+    say.line("SmolLM2-135M on this machine: small, real, and sometimes wrong. The point is what can be seen of it.")
+    with as_file(files("fw_agents.support")) as folder:
+        try:
+            if embedded:
+                with Client.embedded(str(folder / "fw.yaml")) as fw:
+                    run(fw, say)
+            else:
+                say.line("Starting the gateway (the model comes first, if it is not here yet) …")
+                with gateway(folder / "fw.yaml", traces) as url, Client(url) as fw:
+                    say.line(f"It is up at {url}.")
+                    run(fw, say)
+        except FwError as fault:
+            sys.stderr.write(f"fw demo: {fault}\n")
+            raise typer.Exit(1) from None
+    say.found["traces"] = traces
+    if as_json:
+        sys.stdout.write(json.dumps(say.found, indent=2) + "\n")
+        return
+    say.title("See more")
+    say.line("  fw trace show last                the spans of this run")
+    say.line(f"  fw explain run {say.found['run']}   this tree again")
+    say.line("  fw up                             a gateway of your own; fw policy list shows what it can be asked")
+    say.line(f"  {traces}{' ' * max(2, 34 - len(traces))}OpenTelemetry, one line per batch")
