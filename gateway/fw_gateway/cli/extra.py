@@ -30,7 +30,8 @@ def call(entry: EntryPoint, argv: list[str]) -> None:
     try:
         loaded = entry.load()
     except ImportError as fault:
-        reason = f"{fault.name or entry.value} is not installed"
+        absent = isinstance(fault, ModuleNotFoundError)
+        reason = f"{fault.name or entry.value} is not installed" if absent else str(fault)
         raise Fail(f"`fw {entry.name}` cannot run: {reason}.", f"Run: {PIP_LINE}") from None
     inner = loaded
     if not isinstance(inner, typer.Typer):
