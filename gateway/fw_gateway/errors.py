@@ -16,7 +16,18 @@ GatewayError
 └── Internal 500            a bug of ours; never planned
 """
 
+import json
 from typing import Any, ClassVar
+
+import orjson
+
+
+def written(payload: Any) -> bytes:
+    """JSON; a text that is not Unicode (a header may hold any bytes) is written with escapes."""
+    try:
+        return orjson.dumps(payload)
+    except orjson.JSONEncodeError:
+        return json.dumps(payload).encode()
 
 
 class GatewayError(Exception):

@@ -201,3 +201,23 @@ class Reply:
     headers: dict[str, str]
     body: bytes | AsyncIterator[bytes]
     record: Record | None = None
+
+
+@dataclass(slots=True)
+class Request:
+    """One request to any endpoint, read whole, whichever door it came through."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    """Case-insensitive, or in lower case."""
+    body: bytes
+    request_id: str
+    started_ns: int
+    started: float
+    embedded: bool = False
+    scheme: str = "http"
+    server: tuple[str, int] = ("", 0)
+    key_id: str = ""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """Parts of the path, e.g. `id`."""

@@ -1,17 +1,15 @@
 """What an endpoint is given, whichever door it came through, and how its claims are read."""
 
-import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from fw_gateway import clock
-from fw_gateway.errors import BadRequest
-from fw_gateway.values import Identity, Reply, Trace
+from fw_gateway.errors import BadRequest, written
+from fw_gateway.values import Identity, Reply, Request, Trace
 from fw_policies.model import NANO_USD
 
 JSON = {"Content-Type": "application/json"}
@@ -23,37 +21,9 @@ DEPTH = 64
 """Levels that a body may be nested."""
 
 
-@dataclass(slots=True)
-class Request:
-    """One request, read whole."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    """Case-insensitive, or in lower case."""
-    body: bytes
-    request_id: str
-    started_ns: int
-    started: float
-    embedded: bool = False
-    scheme: str = "http"
-    server: tuple[str, int] = ("", 0)
-    key_id: str = ""
-    parameters: Mapping[str, str] = field(default_factory=dict)
-    """Parts of the path, e.g. `id`."""
-
-
-def dumps(payload: Any) -> bytes:
-    """JSON; a text that is not Unicode (a header may hold any bytes) loses what cannot be written."""
-    try:
-        return orjson.dumps(payload)
-    except orjson.JSONEncodeError:
-        return json.dumps(payload).encode()
-
-
 def reply(payload: Any, status: int = 200, **headers: str) -> Reply:
     """A JSON reply."""
-    return Reply(status, {**JSON, **headers}, dumps(payload))
+    return Reply(status, {**JSON, **headers}, written(payload))
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -207,3 +177,6 @@ def trace(headers: Mapping[str, str]) -> Trace:
         return Trace(clock.trace_id(), flags=3)
     state = headers.get("tracestate", "")
     return Trace(found[1], found[2], int(found[3], 16), state if state.isascii() and state.isprintable() else "")
+
+
+__all__ = ["JSON", "MAX_NAME", "Request", "identity", "money", "parse_object", "reply", "timeout", "trace", "want"]

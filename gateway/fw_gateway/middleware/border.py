@@ -9,11 +9,10 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from fw_gateway import clock
-from fw_gateway.endpoints.request import Request, dumps
-from fw_gateway.errors import GatewayError, Internal, UnknownRoute, WrongMethod
+from fw_gateway.errors import GatewayError, Internal, UnknownRoute, WrongMethod, written
 from fw_gateway.middleware.auth import Gate
 from fw_gateway.middleware.limits import Limits
-from fw_gateway.values import Reply
+from fw_gateway.values import Reply, Request
 
 Endpoint = Callable[[Request], Awaitable[Reply]]
 _log = logging.getLogger("fw.gateway")
@@ -99,7 +98,7 @@ def refuse(request: web.Request, error: GatewayError, name: str) -> web.Response
     if error.retry_after is not None:
         headers["Retry-After"] = f"{error.retry_after:g}"
         headers["x-should-retry"] = "true"
-    response = web.Response(status=error.status, headers=headers, body=dumps(error.body()))
+    response = web.Response(status=error.status, headers=headers, body=written(error.body()))
     if request.can_read_body and not request.content.at_eof():
         response.force_close()
     return response
