@@ -208,8 +208,11 @@ class Snapshot(Estimates):
         return self._memory[memo]
 
     def _outcome(self, key: Key, confidence: float) -> Estimate | None:
-        found = self._quality.get(key)
-        return None if found is None else found.estimate(confidence)
+        memo = ("quality", key, confidence)
+        if memo not in self._memory:
+            found = self._quality.get(key)
+            self._memory[memo] = None if found is None else found.estimate(confidence)
+        return self._memory[memo]
 
     def _cost(self, facts: Facts, target: Target, tokens: Estimate | None, confidence: float) -> Estimate | None:
         """Nano-USD of one call: machine-seconds × price, or input × price + output (as observed) × price."""

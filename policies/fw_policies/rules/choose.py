@@ -124,9 +124,10 @@ def fall_back(plan: Plan, ask: Ask) -> Plan:
         [c for c in proven if c.target.model != first.model] if plan.reason in {"best_score", "only_eligible"} else []
     )
     last = [c for c in plan.candidates if c.target.model == ask.policy.baseline and not is_hard(c.excluded)]
-    ordered = [first]
+    ordered, taken = [first], {first.deployment}
     for candidate in (*same, *others, *last):
-        if candidate.target not in ordered:
+        if candidate.target.deployment not in taken:
+            taken.add(candidate.target.deployment)
             ordered.append(candidate.target)
     if len(ordered) == 1:
         return plan
