@@ -11,7 +11,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any, override
+from typing import Any
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -62,7 +62,6 @@ class Watch(BaseCallbackHandler):
         self._runs: dict[UUID, _Seen] = {}
         self._lock = threading.Lock()
 
-    @override
     def on_chain_start(
         self,
         serialized: dict[str, Any] | None,
@@ -127,11 +126,9 @@ class Watch(BaseCallbackHandler):
         root.agent = agent_span(name, thread=str(thread) if thread is not None else None, budget=_budget())
         return root.agent
 
-    @override
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
         self._over(run_id, None)
 
-    @override
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         self._over(run_id, None if _is_interrupt(error) else error)
 
@@ -144,7 +141,6 @@ class Watch(BaseCallbackHandler):
             if span is not None:
                 span.end(error)
 
-    @override
     def on_chat_model_start(
         self,
         serialized: dict[str, Any],

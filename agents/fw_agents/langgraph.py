@@ -7,7 +7,7 @@ The graph's name is the agent, the node's name the step; run, thread, task and a
 """
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any, Self, override
+from typing import Any, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.messages import BaseMessage
@@ -65,7 +65,6 @@ class ChatGateway(ChatOpenAI):
         return cls(model, base_url=base_url, api_key=api_key, **kwargs)
 
     @property
-    @override
     def _llm_type(self) -> str:
         return "fw-gateway"
 
@@ -88,7 +87,6 @@ class ChatGateway(ChatOpenAI):
         kwargs["extra_headers"] = {**headers, **(kwargs.get("extra_headers") or {})}
         return call
 
-    @override
     def _generate(
         self,
         messages: list[BaseMessage],
@@ -101,7 +99,6 @@ class ChatGateway(ChatOpenAI):
             _finish(call, result)
             return result
 
-    @override
     async def _agenerate(
         self,
         messages: list[BaseMessage],
@@ -120,7 +117,6 @@ class ChatGateway(ChatOpenAI):
             return self
         return self.model_copy(update={"include_response_headers": False})
 
-    @override
     def _stream(
         self,
         messages: list[BaseMessage],
@@ -142,7 +138,6 @@ class ChatGateway(ChatOpenAI):
             raise
         seen.finish()
 
-    @override
     async def _astream(
         self,
         messages: list[BaseMessage],

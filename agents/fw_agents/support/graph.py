@@ -4,14 +4,12 @@ import json
 from typing import Any, TypedDict
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 
 CATEGORIES = ("delivery", "refund", "account", "other")
-ORDERS = {
-    "1042": "Order 1042: a desk lamp. Sent on Monday. The parcel is at the depot in Lyon. It is delayed by two days. New date: Friday.",
-}
+ORDERS = {"1042": "Order 1042: a desk lamp. Status: at the depot in Lyon, two days late. Arrives on Friday."}
 SCHEMA = {
     "type": "json_schema",
     "json_schema": {
@@ -27,9 +25,31 @@ SCHEMA = {
 }
 
 
+WHERE = "Where is it, and when does it arrive?"
+
+# A model of 135 million parameters follows examples better than orders.
+SORTED = (
+    HumanMessage("I want my money back."),
+    AIMessage('{"category": "refund"}'),
+    HumanMessage("I cannot log in."),
+    AIMessage('{"category": "account"}'),
+)
+FOUND = (
+    HumanMessage(f"Order 17: a chair. Status: on a truck near Ghent. Arrives on Monday.\n{WHERE}"),
+    AIMessage("The chair is on a truck near Ghent and arrives on Monday."),
+)
+REPLIED = (
+    HumanMessage("Known: The chair is on a truck near Ghent and arrives on Monday.\nReply to Anna:"),
+    AIMessage(
+        "Dear Anna, thank you for your patience! The chair is on a truck near Ghent and arrives on Monday. Kind regards"
+    ),
+)
+
+
 class Case(TypedDict, total=False):
     """What is known of a case: the customer's words, then what each step found."""
 
+    name: str
     message: str
     order: str
     category: str
@@ -41,20 +61,22 @@ def build(llm: BaseChatModel) -> CompiledStateGraph[Case, Any, Any, Any]:
     """The graph, compiled under the agent's name."""
 
     def triage(case: Case) -> Case:
-        ask = f"Which category is this message about: {', '.join(CATEGORIES)}? Answer in JSON.\n\nMessage: {case['message']}"
-        answer = llm.invoke([HumanMessage(ask)], response_format=SCHEMA, max_tokens=24, temperature=0)
+        ask = [
+            SystemMessage("You sort messages of customers. Answer with JSON only."),
+            *SORTED,
+            HumanMessage(case["message"]),
+        ]
+        answer = llm.invoke(ask, response_format=SCHEMA, max_tokens=48, temperature=0)
         return {"category": str(json.loads(answer.text)["category"])}
 
     def investigate(case: Case) -> Case:
         record = ORDERS.get(case["order"], "There is no such order.")
-        ask = f"{record}\n\nIn one short sentence: where is the parcel, and when does it arrive?"
-        answer = llm.invoke([HumanMessage(ask)], max_tokens=48, temperature=0)
+        answer = llm.invoke([*FOUND, HumanMessage(f"{record}\n{WHERE}")], max_tokens=48, temperature=0)
         return {"findings": answer.text.strip()}
 
     def reply(case: Case) -> Case:
-        say = "You answer customers of a shop. Be kind, and keep it to two sentences."
-        ask = f"The customer writes: {case['message']}\nWhat we know: {case['findings']}\nWrite the answer."
-        answer = llm.invoke([SystemMessage(say), HumanMessage(ask)], max_tokens=80, temperature=0)
+        ask = f"Known: {case['findings']}\nReply to {case['name']}:"
+        answer = llm.invoke([*REPLIED, HumanMessage(ask)], max_tokens=64, temperature=0)
         return {"answer": answer.text.strip()}
 
     graph = StateGraph(Case)
