@@ -99,8 +99,8 @@ def _read_one(item: Any, path: Path, base: FilePath, problems: Problems) -> list
 
 
 def fallback_policy(baseline: str) -> Policy:
-    """What `default` means when nobody wrote it: the baseline serves, the cheapest that is proven may."""
-    return spec.parse({"policy": DEFAULT, "baseline": baseline, "default": {"minimize": "cost"}}, source="default")
+    """What `default` means when nobody wrote it: the baseline serves. Nobody said what quality is, so nothing else can be proven."""
+    return spec.parse({"policy": DEFAULT, "baseline": baseline, "default": {"use": "baseline"}}, source="default")
 
 
 def check_policies(

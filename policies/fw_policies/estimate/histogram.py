@@ -15,9 +15,9 @@ BEYOND = 1 << 20
 
 
 class Histogram:
-    """Positive values in buckets (2^((i-1)/8), 2^(i/8)], with the moments of their logarithms."""
+    """Positive values in buckets (2^((i-1)/8), 2^(i/8)], with their sum and the moments of their logarithms."""
 
-    __slots__ = ("beyond", "counts", "m2", "mean", "n")
+    __slots__ = ("beyond", "counts", "m2", "mean", "n", "sum")
 
     def __init__(self) -> None:
         """Empty."""
@@ -28,11 +28,15 @@ class Histogram:
         """Mean of the logarithms."""
         self.m2 = 0.0
         """Sum of squared deviations of the logarithms."""
+        self.sum = 0.0
         self.beyond = 0
         """Censored observations: they count as larger than any limit."""
 
     def add(self, value: float) -> None:
         """One value; what is not positive counts as the smallest bucket's."""
+        if not math.isfinite(value):
+            return
+        self.sum += value
         log = math.log(max(value, 1e-9))
         bucket = math.ceil(log / math.log(2) * STEPS - 1e-9)
         self.counts[bucket] = self.counts.get(bucket, 0) + 1
@@ -50,6 +54,7 @@ class Histogram:
         for bucket, count in other.counts.items():
             self.counts[bucket] = self.counts.get(bucket, 0) + count
         self.beyond += other.beyond
+        self.sum += other.sum
         if other.n:
             total = self.n + other.n
             delta = other.mean - self.mean
@@ -61,7 +66,7 @@ class Histogram:
         """An independent copy."""
         out = Histogram()
         out.counts = dict(self.counts)
-        out.n, out.mean, out.m2, out.beyond = self.n, self.mean, self.m2, self.beyond
+        out.n, out.sum, out.mean, out.m2, out.beyond = self.n, self.sum, self.mean, self.m2, self.beyond
         return out
 
     @property
@@ -92,7 +97,10 @@ class Histogram:
         """Mean of what did not fail with its interval, and the proven 95th percentile of everything."""
         if not self.n:
             return None
-        mean, low, high = skewed_mean(self.n, self.mean, self.m2, confidence)
+        # The mean is that of the values: a log-normal fitted to three of them may have one that is a hundred times theirs.
+        mean = self.sum / self.n
+        _, low, high = skewed_mean(self.n, self.mean, self.m2, confidence)
+        low, high = min(low, mean), max(high, mean)
         p95 = self.percentile(0.95, confidence)
         edge = None if p95 is None else p95 * scale
         return Estimate(mean * scale, low * scale, high * scale, self.n, confidence, edge)
@@ -100,7 +108,7 @@ class Histogram:
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         counts = {str(index): count for index, count in self.counts.items()}
-        return {"counts": counts, "n": self.n, "mean": self.mean, "m2": self.m2, "beyond": self.beyond}
+        return {"counts": counts, "n": self.n, "sum": self.sum, "mean": self.mean, "m2": self.m2, "beyond": self.beyond}
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> "Histogram":
@@ -108,5 +116,5 @@ class Histogram:
         out = cls()
         out.counts = {int(index): int(count) for index, count in found["counts"].items()}
         out.n, out.mean, out.m2 = int(found["n"]), float(found["mean"]), float(found["m2"])
-        out.beyond = int(found["beyond"])
+        out.beyond, out.sum = int(found["beyond"]), float(found["sum"])
         return out

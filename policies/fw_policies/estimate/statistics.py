@@ -11,7 +11,7 @@ from fw_policies.model import Estimate, Estimates, Facts, MachinePrice, Outlook,
 
 Key = tuple[str, ...]
 SEPARATOR = "\x1f"
-VERSION = 1
+VERSION = 2
 KINDS = ("ttft", "latency", "tokens", "machine", "place")
 """Histograms: ttft, latency, machine by (agent, step, deployment); tokens by (agent, step, model); place: ttft by (deployment,)."""
 

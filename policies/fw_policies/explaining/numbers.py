@@ -49,9 +49,10 @@ def interval(measure: str, found: Mapping[str, Any] | None) -> str:
     if found is None:
         return UNKNOWN
     form = FORMS[measure]
-    text = f"{form(found['mean'])} [{form(found['low'])}, {form(found['high'])}]"
-    if found["n"] < 2:
-        text = f"{form(found['mean'])} (1 call)"
+    if found["high"] is None or found["n"] < 2:
+        text = f"{form(found['mean'])} ({found['n']:.0f} call{'' if found['n'] == 1 else 's'})"
+    else:
+        text = f"{form(found['mean'])} [{form(found['low'])}, {form(found['high'])}]"
     return f"{text}, p95 {form(found['p95'])}" if found.get("p95") is not None else text
 
 

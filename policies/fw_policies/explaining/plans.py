@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 from fw_policies.model import Candidate, Estimate, Outlook, Plan, Requirement
 
+P95 = 0.95
 MEASURES = ("quality", "ttft", "latency", "cost", "output_tokens")
 
 
@@ -44,11 +46,10 @@ def mapping(plan: Plan, *, decision_id: str, actual: Mapping[str, Any] | None = 
 def _estimate(found: Estimate | None) -> dict[str, Any] | None:
     if found is None:
         return None
-    high = found.high if found.high != float("inf") else None
     return {
         "mean": found.mean,
         "low": found.low,
-        "high": high if high is not None else found.mean,
+        "high": found.high if isfinite(found.high) else None,
         "n": found.n,
         "confidence": found.confidence,
         "p95": found.p95,
@@ -77,7 +78,10 @@ def _requirement(line: Requirement, plan: Plan) -> dict[str, Any]:
     found: Estimate | None = getattr(plan.outlook, line.measure, None)
     value: float | None = None
     if found is not None:
-        value = found.low if line.measure == "quality" else found.p95
+        p95 = (
+            found.p95 if line.percentile == P95 else None
+        )  # another percentile, or a hard cap, has a figure of its own
+        value = found.low if line.measure == "quality" else p95
     proven = plan.reason in {"best_score", "only_eligible"}
     slack = None
     if value is not None and line.limit is not None:

@@ -20,7 +20,9 @@ def choose(plan: Plan, ask: Ask) -> Plan:
         return plan
     best = proven[0]
     if best.target.model == ask.policy.baseline and len({c.target.model for c in proven}) == 1:
-        return plan
+        # It meets all that is asked, so `otherwise` has no say: nothing is refused and nothing given up.
+        plan = replace(plan, targets=(best.target,), reason="baseline", outlook=best.outlook)
+        return note(plan, "baseline", f"{best.target.deployment} serves: nothing else is proven yet")
     reason: Reason = "best_score" if len(proven) > 1 else "only_eligible"
     plan = replace(plan, targets=(best.target,), reason=reason, outlook=best.outlook)
     return note(plan, "choose", f"{best.target.deployment} is best by {ask.rules.goal} of {len(proven)} proven")
@@ -119,7 +121,7 @@ def fall_back(plan: Plan, ask: Ask) -> Plan:
         return plan
     first = plan.targets[0]
     proven = sorted(ready(plan), key=lambda candidate: _order(candidate, ask))
-    same = [c for c in plan.candidates if c.target.model == first.model and not is_hard(c.excluded)]
+    same = [c for c in plan.candidates if c.target.model == first.model and _may_follow(c, plan)]
     others = (
         [c for c in proven if c.target.model != first.model] if plan.reason in {"best_score", "only_eligible"} else []
     )
@@ -137,6 +139,12 @@ def fall_back(plan: Plan, ask: Ask) -> Plan:
     return note(
         replace(plan, targets=tuple(ordered), strategy="fall_back"), "fall_back", f"then {len(ordered) - 1} more"
     )
+
+
+def _may_follow(candidate: Candidate, plan: Plan) -> bool:
+    """Whether another deployment of the model that serves may take over: same quality, but a price of its own."""
+    proven = plan.reason in {"best_score", "only_eligible"}
+    return not is_hard(candidate.excluded) and not (proven and candidate.excluded == "cost")
 
 
 def _apart(targets: list[Target], domains: int) -> list[Target]:

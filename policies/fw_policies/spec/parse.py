@@ -47,6 +47,8 @@ def parse(mapping: Mapping[str, Any], *, source: str = "") -> Policy:
     default.setdefault("minimize" if "maximize" not in default else "maximize", default.get("maximize", "cost"))
     steps = _steps(mapping.get("steps"), default, found)
     rules, cases = _compile({ANY: default, **steps}, found)
+    if quality is None:
+        _measurable(rules, cases, found)
     if found.problems:
         raise PolicyError(found.problems)
     canonical = _canonical(mapping, default, steps)
@@ -114,6 +116,17 @@ def _quality(value: Any, found: Found) -> Quality | None:
     if not 0.5 < confidence < 1:
         found.add("quality.confidence", f"{confidence:g} is no confidence.", "Use 80% to 99%.")
     return Quality(str(outcome), of, within, confidence)
+
+
+def _measurable(rules: Mapping[str, Rules], cases: Mapping[str, tuple[Case, ...]], found: Found) -> None:
+    """Without a `quality` section nothing can prove a line about quality: it could never fire."""
+    for step, own in rules.items():
+        for one in (own, *(case.rules for case in cases.get(step, ()))):
+            if one.objective == "quality" or any(line.measure == "quality" for line in one.require):
+                path = "default" if step == ANY else f"steps.{step}"
+                hint = "Say what it is: `quality: {outcome: tests_pass, of: run}`."
+                found.add(path, "asks for quality, but no outcome says what quality is.", hint)
+                break
 
 
 def _run(value: Any, found: Found) -> tuple[int | None, float | None]:

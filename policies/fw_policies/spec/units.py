@@ -6,8 +6,8 @@ from decimal import Decimal
 from fw_policies.model import NANO_USD
 
 SECONDS = {"ms": Decimal("0.001"), "s": Decimal(1), "min": Decimal(60), "h": Decimal(3600), "d": Decimal(86400)}
-_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zA-Z%$]*)")
-_DOLLARS = re.compile(r"\$\s*(\d+(?:\.\d+)?)")
+_AMOUNT = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*([a-zA-Z%$]*)")
+_DOLLARS = re.compile(r"\$\s*(\d{1,15}(?:\.\d{1,15})?)")
 
 
 class Unreadable(ValueError):
