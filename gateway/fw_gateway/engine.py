@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import orjson
@@ -13,6 +13,7 @@ from fw_gateway.config import Config, Endpoint
 from fw_gateway.errors import BudgetExceeded, DeadlineExceeded, GatewayError, NoCandidate, UpstreamFailed
 from fw_gateway.providers.dialects import openai_chat
 from fw_gateway.state import Worlds
+from fw_gateway.state.runs import Runs
 from fw_gateway.upstream import Route
 from fw_gateway.values import Attempt, Call, Fault, Record, Reply
 from fw_policies.estimate import quantise
@@ -78,6 +79,28 @@ class Engine:
         self._recorder = recorder
         self._route = route
         self._endpoints = {endpoint.target.deployment: endpoint for endpoint in config.endpoints}
+        self._runs = Runs()
+
+    def bound(self, call: Call, policy: Policy | None) -> None:
+        """Hold a call to what its run may still spend and take.
+
+        Raises:
+            BudgetExceeded: nothing is left to spend.
+            DeadlineExceeded: the run's time is over.
+        """
+        who = call.identity
+        if policy is not None and who.run and (policy.run_cost is not None or policy.run_time is not None):
+            spent = self._runs.seen(who.run, call.started)
+            if policy.run_cost is not None:
+                left = policy.run_cost - spent.cost
+                call.identity = replace(who, budget=left if who.budget is None else min(who.budget, left))
+            if policy.run_time is not None:
+                call.deadline = min(call.deadline, spent.began + policy.run_time)
+                if call.deadline <= call.started:
+                    hint = f"Policy {policy.name} gives a run {policy.run_time:g} s."
+                    raise DeadlineExceeded("This run's time is over.", hint=hint)
+        if call.identity.budget is not None and call.identity.budget <= 0:
+            raise BudgetExceeded("This run's budget is spent.", hint="Give it a larger one, or begin a new run.")
 
     def plan(self, call: Call, policy: Policy | None, model: str | None) -> Plan:
         """The plan for a call: by `policy`, or pinned to the configured `model`."""
@@ -93,8 +116,7 @@ class Engine:
         journey = _Journey(record)
         start = clock.monotonic()
         try:
-            if call.identity.budget is not None and call.identity.budget <= 0:
-                raise BudgetExceeded("This run's budget is spent.", hint="Give it a larger x-fw-budget.")
+            self.bound(call, policy)
             plan = record.plan = self.plan(call, policy, model)
             record.routing = clock.monotonic() - start
             if not plan.targets:
@@ -258,6 +280,8 @@ class Engine:
             record.outcome = "fell_back" if len(deployments) > 1 else "retried"
         seconds = {one.attempt.number: one.machine_seconds for one in journey.tries if one.machine_seconds is not None}
         self._worlds.observe(record, seconds)
+        if record.call.identity.run and (cost := record.cost):
+            self._runs.spend(record.call.identity.run, cost)
         self._recorder.put(record)
 
 

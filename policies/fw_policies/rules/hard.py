@@ -116,7 +116,7 @@ def kind(plan: Plan, ask: Ask) -> Plan:
 def budget(plan: Plan, ask: Ask) -> Plan:
     """Targets whose expected cost is more than the run has left, or than the policy lets a whole run cost.
 
-    What is left comes with the request; no total of a run is kept here. A cost that is not known excludes nothing.
+    What is left comes with the facts: whoever serves keeps the sum. A cost that is not known excludes nothing.
     """
     limits = [limit for limit in (ask.facts.budget_left, ask.policy.run_cost) if limit is not None]
     if not limits:

@@ -101,9 +101,9 @@ class Policy:
     """Step (or `*`) -> its cases, first match wins."""
     quality: Quality | None = None
     run_cost: int | None = None
-    """Nano-USD that one run may spend: no single call may be expected to cost more, nor more than the request says is left. None: no limit."""
+    """Nano-USD that one run may spend, over its calls of known cost; the gateway keeps the sum per run id. None: no limit."""
     run_time: float | None = None
-    """Seconds that one run may take; None: no limit."""
+    """Seconds that one run may take from its first call on; None: no limit."""
     digest: str = ""
     """Short hash of the canonical form: the version."""
     canonical: Mapping[str, Any] = field(default_factory=dict)

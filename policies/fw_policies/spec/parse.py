@@ -142,9 +142,6 @@ def _run(value: Any, found: Found) -> tuple[int | None, float | None]:
                 cost = units.money(amount)
             else:
                 time = units.seconds(amount)
-                found.not_yet(
-                    path, "a limit on the time of a run", "Bound the latency of its steps, or send `x-request-timeout`."
-                )
         except units.Unreadable as fault:
             found.add(path, f"{fault}.")
     return cost, time
