@@ -70,13 +70,15 @@ def gateway(config: Path, traces: str) -> Iterator[str]:
     ]
     env = {**os.environ, "FW_TRACES_FILE": traces}  # noqa: TID251 - the child's environment is ours and one thing more
     env.setdefault("FW_STATE_DIR", STATE)
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, text=True)  # noqa: S603
+    log = Path(env["FW_STATE_DIR"]) / "gateway.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("w", encoding="utf-8") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=env, text=True)  # noqa: S603
     try:
-        if process.stdout is None or process.stderr is None:
-            raise typer.Exit(1)
-        line = process.stdout.readline()
+        line = process.stdout.readline() if process.stdout is not None else ""
         if not line.startswith("{"):
-            sys.stderr.write(process.stderr.read())
+            process.wait(GRACE)
+            sys.stderr.write(log.read_text(encoding="utf-8"))
             raise typer.Exit(1)
         yield str(json.loads(line)["url"])
     finally:
@@ -140,7 +142,7 @@ def demo(
                     say.line(f"It is up at {url}.")
                     run(fw, say)
         except FwError as fault:
-            sys.stderr.write(f"fw demo: {fault}\n")
+            sys.stderr.write(f"fw demo: {fault}\nThe gateway's own log is in {STATE}/gateway.log.\n")
             raise typer.Exit(1) from None
     say.found["traces"] = traces
     if as_json:

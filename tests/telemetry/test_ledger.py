@@ -1,6 +1,7 @@
 """The ledger keeps one row per call, and every outcome once."""
 
 import logging
+import math
 import os
 import sqlite3
 import stat
@@ -14,6 +15,7 @@ import pytest
 
 from fw_gateway.ledger import Ledger, LedgerError, Report, SqliteLedger, open_ledger, plans
 from fw_gateway.values import Identity
+from fw_policies.model import Estimate, Outlook
 from tests.telemetry import samples
 
 
@@ -35,6 +37,14 @@ def test_a_plan_comes_back_as_it_was(plan: object) -> None:
 def test_the_sqlite_ledger_is_a_ledger(ledger: SqliteLedger) -> None:
     """It has everything the port asks for."""
     assert isinstance(ledger, Ledger)
+
+
+def test_a_bound_that_is_infinite_survives_json() -> None:
+    """One observation bounds nothing from above; JSON has no word for that."""
+    known = Outlook(latency=Estimate(2.0, 0.0, math.inf, 1))
+    plan = replace(samples.PLAN, outlook=known)
+    _, packed = plans.pack(plan)
+    assert plans.unpack(packed).outlook == known
 
 
 def test_a_call_is_read_back_with_its_plan_and_what_became_of_it(ledger: SqliteLedger) -> None:

@@ -1,6 +1,7 @@
 """A plan as JSON and back, whole: what was decided can be explained again as it was, long after prices and targets changed."""
 
 import hashlib
+import math
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -102,7 +103,12 @@ def _outlook(outlook: Outlook) -> dict[str, Any]:
 
 
 def _load_outlook(text: Mapping[str, Any]) -> Outlook:
-    return Outlook(**{name: Estimate(**estimate) for name, estimate in text.items()})
+    return Outlook(**{name: _load_estimate(estimate) for name, estimate in text.items()})
+
+
+def _load_estimate(text: Mapping[str, Any]) -> Estimate:
+    """JSON has no infinity: an upper bound that nothing bounds yet was written as null."""
+    return Estimate(**{**text, "high": math.inf if text["high"] is None else text["high"]})
 
 
 def _target(target: Target) -> dict[str, Any]:
