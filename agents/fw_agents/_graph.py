@@ -18,6 +18,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tracers.context import register_configure_hook
 from langgraph.runtime import get_runtime
 
+from fwsdk import Money
 from fwsdk.adapters import Scope, ScopeSpan, agent_span, current, step_span
 
 NODE = "langgraph_node"
@@ -88,15 +89,12 @@ class Watch(BaseCallbackHandler):
         outer = self._above(seen)
         if outer is None and not current().run:
             outer = self._agent(seen, metadata)
-        task, attempt = _task()
         step = _told(metadata) or node
         index = metadata.get("langgraph_step")
         return step_span(
             step,
             index=index if isinstance(index, int) and index > 0 else None,
-            attempt=attempt,
             path=path_of(metadata),
-            task=task,
             parent=outer,
         )
 
@@ -190,7 +188,7 @@ def _task() -> tuple[str, int]:
 def _budget() -> str | None:
     """`budget_usd` of the graph's context, if the program gave one."""
     try:
-        context = get_runtime().context
+        context: Any = get_runtime().context
     except RuntimeError:
         return None
     value = context.get("budget_usd") if isinstance(context, Mapping) else getattr(context, "budget_usd", None)
@@ -203,8 +201,14 @@ def scope_of(here: Here) -> Scope:
     step = _told(here.metadata)
     if step and step != scope.step:
         scope = replace(scope, step=step)
-    agent = here.metadata.get("lc_agent_name")
-    if isinstance(agent, str) and agent and scope.agent != agent and here.span is not None:
+    task, attempt = _task()  # known inside the node only, not yet when it starts
+    if task:
+        scope = replace(scope, task=task, attempt=attempt)
+    budget = _budget()
+    if budget and scope.budget.usd is None:
+        scope = replace(scope, budget=Money.of(budget))
+    agent = str(here.metadata.get("lc_agent_name") or "")
+    if agent and here.span is not None and scope.agent != agent:
         scope = replace(scope, agent=agent)
     return scope
 
@@ -218,5 +222,5 @@ def idempotency_key(scope: Scope, messages: Sequence[Any], parameters: Mapping[s
     return f"{scope.task}:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-_WATCH: ContextVar[Any] = ContextVar("fw_agents.watch", default=Watch())
+_WATCH: ContextVar[Any] = ContextVar("fw_agents.watch", default=Watch())  # noqa: B039 - one for all contexts is what is wanted
 register_configure_hook(_WATCH, inheritable=True)

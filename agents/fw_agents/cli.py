@@ -6,10 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -19,6 +20,8 @@ from fw_agents.support.graph import build
 from fwsdk import Client, FwError
 
 STATE = ".fw"
+START = 300.0
+"""Seconds that the gateway gets to come up; the first time it fetches the model."""
 GRACE = 15.0
 """Seconds that the gateway gets to go down."""
 
@@ -74,14 +77,18 @@ def gateway(config: Path, traces: str) -> Iterator[str]:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w", encoding="utf-8") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=env, text=True)  # noqa: S603
+    late = threading.Timer(START, process.kill)
+    late.start()
     try:
         line = process.stdout.readline() if process.stdout is not None else ""
+        late.cancel()
         if not line.startswith("{"):
             process.wait(GRACE)
             sys.stderr.write(log.read_text(encoding="utf-8"))
             raise typer.Exit(1)
         yield str(json.loads(line)["url"])
     finally:
+        late.cancel()
         process.send_signal(signal.SIGTERM)
         try:
             process.communicate(timeout=GRACE)
@@ -96,15 +103,16 @@ def run(fw: Client, say: Say) -> None:
     say.title(f"The case   {CASE['message']}")
     with fw.run("helpdesk", budget="0.05 USD") as found:
         step, state = "", dict(CASE)
-        for mode, data in graph.stream(CASE, stream_mode=["messages", "updates"]):
+        stream = cast("Iterator[tuple[str, Any]]", graph.stream(CASE, stream_mode=["messages", "updates"]))
+        for mode, data in stream:
             if mode == "messages":
-                chunk, about = data  # type: ignore[misc]
-                if about["langgraph_node"] != step:  # type: ignore[index]
-                    step = about["langgraph_node"]  # type: ignore[index]
+                chunk, about = data
+                if about["langgraph_node"] != step:
+                    step = about["langgraph_node"]
                     say.piece(f"\n  {step:<12}")
-                say.piece(chunk.text.replace("\n", " "))  # type: ignore[union-attr]
+                say.piece(chunk.text.replace("\n", " "))
             elif mode == "updates":
-                for change in data.values():  # type: ignore[union-attr]
+                for change in data.values():
                     state.update(change)
         say.line()
         right = state.get("category") == RIGHT
@@ -128,8 +136,8 @@ def demo(
     """A three-step support agent on a real model on this machine: its answers, its plan, its cost, its trace."""
     say = Say(as_json=as_json)
     traces = os.environ.setdefault("FW_TRACES_FILE", str(Path(STATE) / "traces.jsonl"))  # noqa: TID251 - read by the SDK
-    os.environ.setdefault("FW_STATE_DIR", STATE)  # noqa: TID251 - read by the engine when embedded
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # noqa: TID251 - no threads for what is not used
+    state = os.environ.setdefault("FW_STATE_DIR", STATE)  # noqa: TID251 - read by the engine when embedded
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the gateway ends with us
     say.line("SmolLM2-135M on this machine: small, real, and sometimes wrong. The point is what can be seen of it.")
     with as_file(files("fw_agents.support")) as folder:
         try:
@@ -142,7 +150,7 @@ def demo(
                     say.line(f"It is up at {url}.")
                     run(fw, say)
         except FwError as fault:
-            sys.stderr.write(f"fw demo: {fault}\nThe gateway's own log is in {STATE}/gateway.log.\n")
+            sys.stderr.write(f"fw demo: {fault}\nThe gateway's own log is in {state}/gateway.log.\n")
             raise typer.Exit(1) from None
     say.found["traces"] = traces
     if as_json:

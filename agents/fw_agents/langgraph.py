@@ -13,6 +13,7 @@ from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackMana
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_openai import ChatOpenAI
+from pydantic import SecretStr
 
 from fw_agents._graph import HERE, idempotency_key, scope_of
 from fwsdk import AsyncClient, Client
@@ -56,7 +57,8 @@ class ChatGateway(ChatOpenAI):
         kwargs.setdefault("include_response_headers", True)
         kwargs.setdefault("stream_usage", True)
         kwargs.setdefault("use_responses_api", False)
-        super().__init__(model=model, base_url=base_url, api_key=api_key or _NO_KEY, **kwargs)
+        kwargs.setdefault("max_retries", 0)  # the gateway retries, within the call's deadline; twice would multiply
+        super().__init__(model=model, base_url=base_url, api_key=SecretStr(api_key or _NO_KEY), **kwargs)
 
     @classmethod
     async def of(cls, client: AsyncClient, model: str = "auto", **kwargs: Any) -> Self:
@@ -127,7 +129,9 @@ class ChatGateway(ChatOpenAI):
         call = self._open(messages, kwargs, stream=True)
         seen = _Seen(call)
         try:
-            for chunk in ChatOpenAI._stream(self._plain(kwargs), messages, stop, run_manager, **kwargs):
+            for chunk in ChatOpenAI._stream(  # noqa: SLF001 - the hook that is overridden, on a copy
+                self._plain(kwargs), messages, stop, run_manager, **kwargs
+            ):
                 seen.chunk(chunk)
                 yield chunk
         except GeneratorExit:
@@ -148,7 +152,9 @@ class ChatGateway(ChatOpenAI):
         call = self._open(messages, kwargs, stream=True)
         seen = _Seen(call)
         try:
-            async for chunk in ChatOpenAI._astream(self._plain(kwargs), messages, stop, run_manager, **kwargs):
+            async for chunk in ChatOpenAI._astream(  # noqa: SLF001 - the hook that is overridden, on a copy
+                self._plain(kwargs), messages, stop, run_manager, **kwargs
+            ):
                 seen.chunk(chunk)
                 yield chunk
         except GeneratorExit:

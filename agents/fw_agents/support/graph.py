@@ -60,22 +60,22 @@ class Case(TypedDict, total=False):
 def build(llm: BaseChatModel) -> CompiledStateGraph[Case, Any, Any, Any]:
     """The graph, compiled under the agent's name."""
 
-    def triage(case: Case) -> Case:
+    def triage(state: Case) -> Case:
         ask = [
             SystemMessage("You sort messages of customers. Answer with JSON only."),
             *SORTED,
-            HumanMessage(case["message"]),
+            HumanMessage(state["message"]),
         ]
         answer = llm.invoke(ask, response_format=SCHEMA, max_tokens=48, temperature=0)
         return {"category": str(json.loads(answer.text)["category"])}
 
-    def investigate(case: Case) -> Case:
-        record = ORDERS.get(case["order"], "There is no such order.")
+    def investigate(state: Case) -> Case:
+        record = ORDERS.get(state["order"], "There is no such order.")
         answer = llm.invoke([*FOUND, HumanMessage(f"{record}\n{WHERE}")], max_tokens=48, temperature=0)
         return {"findings": answer.text.strip()}
 
-    def reply(case: Case) -> Case:
-        ask = f"Known: {case['findings']}\nReply to {case['name']}:"
+    def reply(state: Case) -> Case:
+        ask = f"Known: {state['findings']}\nReply to {state['name']}:"
         answer = llm.invoke([*REPLIED, HumanMessage(ask)], max_tokens=64, temperature=0)
         return {"answer": answer.text.strip()}
 
