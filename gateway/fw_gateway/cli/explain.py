@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from fw_policies.optimize import optimize, pinned
 
 from fw_gateway.catalog.models import CAPABILITIES
 from fw_gateway.cli import output, remote, whatif
@@ -18,6 +17,7 @@ from fw_gateway.ledger.sqlite import FILE, SqliteLedger
 from fw_policies import explain as texts
 from fw_policies.estimate import quantise
 from fw_policies.model import Facts
+from fw_policies.optimize import optimize, pinned
 
 EXAMPLES = (
     "Examples: fw explain coding/edit; fw explain coding/edit --set 'quality >= 94% of baseline'; "
