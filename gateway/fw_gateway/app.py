@@ -16,7 +16,7 @@ from fw_gateway.engine import Engine
 from fw_gateway.errors import NoCandidate
 from fw_gateway.ledger import LedgerError, open_ledger
 from fw_gateway.middleware.auth import Gate
-from fw_gateway.middleware.border import entry, unmatched
+from fw_gateway.middleware.border import entry, http_log, unmatched
 from fw_gateway.middleware.limits import Limits
 from fw_gateway.providers.litellm_bridge import Bridge, base_url
 from fw_gateway.providers.local import LocalModel, LocalModelError, PullError
@@ -54,7 +54,7 @@ class Gateway:
         self._locals: dict[str, LocalModel] = {}
         self._starting: dict[str, asyncio.Lock] = {}
         engine = Engine(config, self._worlds, self.recorder, self.route)
-        self._serving = Serving(config, engine)
+        self._serving = Serving(config, engine, self.recorder.sampled)
         self._reading = Reading(config, self._ledger, self.recorder, self._worlds)
         self.limits = Limits(config.server.max_body, config.server.max_in_flight)
         self.listening = False
@@ -159,6 +159,7 @@ class Gateway:
         return web.AppRunner(
             self.web_app(key),
             access_log=None,
+            logger=http_log,
             handler_cancellation=True,
             auto_decompress=False,
             keepalive_timeout=75.0,

@@ -29,7 +29,7 @@ NOT_SENT = frozenset(
     {"ClientConnectorError", "ClientConnectorDNSError", "ClientConnectorCertificateError", "ConnectionTimeoutError"}
 )
 """Exceptions by which a request never left."""
-NOT_OURS = frozenset({400, 404, 405, 409, 413, 415, 422})
+NOT_OURS = frozenset({400, 404, 405, 409, 413, 415, 422, 501})
 """Statuses by which an upstream blames the request: every target would say the same."""
 
 

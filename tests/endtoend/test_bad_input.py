@@ -39,6 +39,7 @@ BODIES: dict[str, tuple[bytes, int]] = {
         400,
     ),
     "tools that are an object": (json.dumps({"model": "fx-ok", "messages": HELLO, "tools": {}}).encode(), 400),
+    "a tool that is a number": (json.dumps({"model": "fx-ok", "messages": HELLO, "tools": [5]}).encode(), 400),
     "max_tokens that is a text": (json.dumps({"model": "fx-ok", "messages": HELLO, "max_tokens": "9"}).encode(), 400),
     "nesting without end": (b'{"model": "fx-ok", "messages": ' + b"[" * 5000 + b"]" * 5000 + b"}", 400),
 }
@@ -152,3 +153,29 @@ def test_a_bad_outcome_is_refused(gateway: Gateway, body: Any) -> None:
 def test_what_is_not_known_is_404(gateway: Gateway, path: str) -> None:
     """Nothing is made up for an id nobody has seen."""
     assert gateway.ask("GET", path).status == 404
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET /livez HTTP/1.1\nhost: x\n\n",
+        b"\x16\x03\x01\x02\x00\x01",
+        b"GET /livez HTTP/1.1\r\nhost: x\r\nx-a: " + b"a" * 20_000 + b"\r\n\r\n",
+        f"POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\n12345".encode(),
+        f"POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n".encode(),
+    ],
+)
+def test_what_is_not_http_is_400_and_one_line_in_the_log(gateway: Gateway, data: bytes) -> None:
+    """The connection ends, and the log holds no traceback (the fixture looks at the end)."""
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=5) as client:
+        client.sendall(data)
+        answer = b""
+        while more := client.recv(65536):
+            answer += more
+    assert b" 400 " in answer.split(b"\r\n", 1)[0]
+
+
+def test_an_answer_does_not_say_what_it_was_made_with(gateway: Gateway) -> None:
+    """No versions for a scanner to look up."""
+    assert gateway.ask("GET", "/v1/models").headers["server"] == "fw"
+    assert gateway.ask("GET", "/nowhere").headers["server"] == "fw"

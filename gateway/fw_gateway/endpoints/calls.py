@@ -92,7 +92,9 @@ def read_chat(request: Request) -> tuple[dict[str, Any], str]:
             raise BadRequest(f"messages[{number}] must be an object with a role.", param=f"messages[{number}]")
     want(fields, "stream", bool, "true or false")
     want(fields, "stream_options", dict, "an object")
-    want(fields, "tools", list, "a list")
+    for number, tool in enumerate(want(fields, "tools", list, "a list") or ()):
+        if not isinstance(tool, dict):
+            raise BadRequest(f"tools[{number}] must be an object with a type.", param=f"tools[{number}]")
     want(fields, "response_format", dict, "an object")
     for name in _NUMBERS:
         want(fields, name, int, "a whole number")

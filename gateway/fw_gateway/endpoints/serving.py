@@ -1,10 +1,13 @@
 """`/v1/chat/completions`, `/v1/embeddings`, `/v1/explain`: what needs the engine."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 from fw_gateway.config import Config
 from fw_gateway.endpoints.calls import Resolver, call_of, read_chat, read_embeddings
 from fw_gateway.endpoints.request import Request, reply
 from fw_gateway.engine import Engine
-from fw_gateway.values import Call, Operation, Reply
+from fw_gateway.values import Call, Operation, Reply, Trace
 from fw_policies import explain
 from fw_policies.spec import Policy
 
@@ -12,9 +15,10 @@ from fw_policies.spec import Policy
 class Serving:
     """The endpoints that plan."""
 
-    def __init__(self, config: Config, engine: Engine) -> None:
-        """`engine` answers what these have read."""
+    def __init__(self, config: Config, engine: Engine, sampled: Callable[[Trace], bool]) -> None:
+        """`engine` answers what these have read; `sampled` says whether a trace is kept, which upstreams are told too."""
         self._engine = engine
+        self._sampled = sampled
         self._resolver = Resolver(config)
         self._longest = config.server.max_timeout
 
@@ -39,4 +43,6 @@ class Serving:
         call = call_of(request, fields, model, operation, longest=self._longest)
         who, policy, pinned = self._resolver.resolve(model, call.identity)
         call.identity = who
+        if self._sampled(call.trace) != call.trace.sampled:
+            call.trace = replace(call.trace, flags=call.trace.flags ^ 1)
         return call, policy, pinned

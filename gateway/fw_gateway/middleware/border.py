@@ -6,6 +6,7 @@ import re
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 from fw_gateway import clock
@@ -16,8 +17,28 @@ from fw_gateway.values import Reply, Request
 
 Endpoint = Callable[[Request], Awaitable[Reply]]
 _log = logging.getLogger("fw.gateway")
+SERVER = "fw"
+"""What the answer says of its maker: no versions."""
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
 _NOTHING = b""
+
+
+class Malformed(logging.Filter):
+    """What is not HTTP is answered with 400 by the parser; in the log it is one line, not a traceback a scanner can multiply."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Shorten such a record; let everything pass."""
+        fault = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+        if isinstance(fault, HttpProcessingError):
+            record.exc_info = None
+            record.levelno, record.levelname = logging.INFO, "INFO"
+            reason = str(fault.message).partition("\n")[0]
+            record.msg, record.args = "not HTTP, answered %s: %s", (fault.code, reason[:120])
+        return True
+
+
+http_log = logging.getLogger("fw.http")
+http_log.addFilter(Malformed())
 
 
 def request_id(request: web.Request) -> str:
@@ -75,6 +96,7 @@ async def respond(request: web.Request, reply: Reply, name: str) -> web.StreamRe
     """Write a reply; a stream is closed whatever happens to the client."""
     headers = reply.headers
     headers.setdefault("x-request-id", name)
+    headers["Server"] = SERVER
     body = reply.body
     if isinstance(body, bytes):
         return web.Response(status=reply.status, headers=headers, body=body)
@@ -94,7 +116,7 @@ async def respond(request: web.Request, reply: Reply, name: str) -> web.StreamRe
 
 def refuse(request: web.Request, error: GatewayError, name: str) -> web.Response:
     """An error of ours, in OpenAI's shape. A body that was not read ends the connection with it."""
-    headers = {"x-request-id": name, "Content-Type": "application/json", "x-should-retry": "false"}
+    headers = {"x-request-id": name, "Content-Type": "application/json", "x-should-retry": "false", "Server": SERVER}
     if error.retry_after is not None:
         headers["Retry-After"] = f"{error.retry_after:g}"
         headers["x-should-retry"] = "true"

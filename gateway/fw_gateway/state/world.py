@@ -6,7 +6,7 @@ from dataclasses import replace
 from fw_gateway import clock
 from fw_gateway.config import Config
 from fw_gateway.state.health import Deployment
-from fw_gateway.values import Attempt, Record
+from fw_gateway.values import Attempt, Identity, Record
 from fw_policies.estimate import Observation, OutcomeSeen, Statistics
 from fw_policies.model import Exclusion, Facts, Plan, World
 from fw_policies.optimize import optimize, pinned
@@ -14,6 +14,9 @@ from fw_policies.spec import Policy
 
 FRESH = 1.0
 """Seconds for which statistics may be older than the last call."""
+
+STEPS = 2000
+"""(agent, step) pairs that statistics are kept for; names come from clients, and later ones are counted together."""
 
 MEMORY = 4096
 """Plans remembered per world; beyond that the oldest half is forgotten."""
@@ -31,6 +34,7 @@ class Worlds:
         self.statistics = statistics
         self.deployments: dict[str, Deployment] = {e.target.deployment: Deployment() for e in config.endpoints}
         self._blocked = {name: _exclusion(reason) for name, reason in config.blocked.items()}
+        self._steps = statistics.steps()
         self._plans: dict[tuple[str, Facts], Plan] = {}
         self._taken = -FRESH
         self._changed = True
@@ -87,7 +91,7 @@ class Worlds:
 
     def observe(self, record: Record, machine_seconds: Mapping[int, float]) -> None:
         """Learn from a finished call. `machine_seconds` by attempt number."""
-        who = record.call.identity
+        agent, step = self._place(record.call.identity)
         now = clock.monotonic()
         for attempt in record.attempts:
             if attempt.outcome not in {"success", "error", "timeout"}:
@@ -97,8 +101,8 @@ class Worlds:
             latency = (attempt.ended or now) - attempt.started
             self.statistics.observe(
                 Observation(
-                    agent=who.agent,
-                    step=who.step or "*",
+                    agent=agent,
+                    step=step,
                     model=attempt.target.model,
                     deployment=attempt.target.deployment,
                     ok=attempt.outcome == "success",
@@ -113,6 +117,15 @@ class Worlds:
                 )
             )
         self._changed = self.dirty = True
+
+    def _place(self, who: Identity) -> tuple[str, str]:
+        """Where a call is counted: its own agent and step, as long as there is room for another pair."""
+        pair = (who.agent, who.step or "*")
+        if pair not in self._steps:
+            if len(self._steps) >= STEPS:
+                return "", "*"
+            self._steps.add(pair)
+        return pair
 
     def _health(self, attempt: Attempt, now: float) -> None:
         deployment = self.deployments.get(attempt.target.deployment)

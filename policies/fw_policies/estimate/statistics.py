@@ -115,6 +115,10 @@ class Statistics:
             found = table[key] = Histogram()
         return found
 
+    def steps(self) -> set[tuple[str, str]]:
+        """The (agent, step) pairs that something is known of."""
+        return {(key[0], key[1]) for kind in ("latency", "tokens") for key in self._tables[kind]}
+
     def freeze(self) -> "Snapshot":
         """What is known now, for good; costs by what changed since the last time."""
         for kind, key in self._dirty:

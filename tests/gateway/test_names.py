@@ -1,0 +1,21 @@
+"""Names that clients make up cost bounded memory."""
+
+from fw_gateway.state import world
+from fw_policies.estimate import Statistics
+from tests.telemetry import samples
+
+
+def test_steps_beyond_the_limit_are_counted_together(tmp_path, monkeypatch) -> None:
+    """A client that names a new step each time fills a table once, not for ever; what was learnt counts as named."""
+    monkeypatch.setattr(world, "STEPS", 3)
+    worlds = world.Worlds(samples.config(str(tmp_path)), Statistics())
+    for number in range(10):
+        record = samples.plain()
+        record.call.identity = type(record.call.identity)(agent="a", step=f"step-{number}")
+        worlds.observe(record, {})
+    assert worlds.statistics.steps() == {("a", "step-0"), ("a", "step-1"), ("a", "step-2"), ("", "*")}
+    again = world.Worlds(samples.config(str(tmp_path)), Statistics.from_dict(worlds.statistics.to_dict()))
+    record = samples.plain()
+    record.call.identity = type(record.call.identity)(agent="b", step="new")
+    again.observe(record, {})
+    assert ("b", "new") not in again.statistics.steps()
