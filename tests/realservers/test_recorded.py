@@ -1,4 +1,7 @@
-"""Tools that a model chooses by itself, from a recorded exchange: no small model does that dependably."""
+"""Tools that a model chooses by itself, from an exchange replayed in OpenAI's form (written down from the API's reference, not captured).
+
+No small model does that dependably, and none of the large ones is within reach of a test.
+"""
 
 import http.server
 import json
