@@ -165,6 +165,8 @@ async def _error(response: Response, deadline: Deadline) -> FwError:
         found = {"message": found}
     problem: Mapping[str, Any] = found if isinstance(found, dict) else {}
     error = from_status(response.status, problem, response.headers)
+    decision = response.headers.get("x-fw-decision-id")
+    error.telemetry = {**({"fw.decision.id": decision} if decision else {}), **response.attributes()}
     if (asked := _retry.told(response.headers, 0.0)) is not None and hasattr(error, "retry_after"):
         error.retry_after = asked
     return error

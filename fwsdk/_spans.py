@@ -265,6 +265,8 @@ class CallSpan:
         """The call failed with `exc`. What never reached a model costs nothing; anything else is unknown unless told."""
         if self._over:
             return
+        if isinstance(exc, FwError):
+            self.attributes(exc.telemetry)
         _fail(self._span, error_type(exc))
         free = isinstance(exc, ConnectionFailed | BadRequest) and self.cost.usd is None
         self._close(ZERO if free else self.cost)

@@ -50,6 +50,8 @@ class FwError(Exception):
         super().__init__(f"{message} {hint}".strip())
         self.message: str = message
         self.hint: str = hint
+        self.telemetry: Mapping[str, Any] = {}
+        """What the answer said of itself for the caller's span: the decision, and, in process, what became of it."""
 
 
 class ConnectionFailed(FwError):
