@@ -31,6 +31,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+ANSWER = 384
+"""Tokens of an answer when the caller names no limit: a small model may otherwise talk to itself until its window is full."""
+
+
 def open_server(options: dict[str, Any]) -> Any:
     """Start llama.cpp's HTTP server; it serves from threads of its own once this returns."""
     import xllamacpp  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra; its absence is answered
@@ -43,6 +47,7 @@ def open_server(options: dict[str, Any]) -> Any:
     params.api_keys = [options["key"]]
     params.n_ctx = options["context"]
     params.n_parallel = options["parallel"]
+    params.n_predict = ANSWER
     params.cpuparams.n_threads = options["threads"]
     params.cpuparams_batch.n_threads = options["threads"]
     params.n_threads_http = 4
