@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from math import ceil
 from typing import Any
 
 from aiohttp import web
@@ -78,7 +79,7 @@ class EmbeddedEngine:
     def _refusal(self, error: GatewayError) -> Reply:
         headers = {"x-should-retry": "false"}
         if error.retry_after is not None:
-            headers = {"x-should-retry": "true", "Retry-After": f"{error.retry_after:g}"}
+            headers = {"x-should-retry": "true", "Retry-After": str(ceil(error.retry_after))}
         refusal = refused(error.body(), error.status)
         refusal.headers.update(headers)
         return refusal

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from math import ceil
 from typing import Protocol
 
 import orjson
@@ -22,8 +23,8 @@ from fw_policies.model import NANO_USD, Facts, Plan, Target
 from fw_policies.spec import Policy
 
 MAX_ATTEMPTS = 3
-BACKOFF, LONGEST_BACKOFF = 0.1, 2.0
-"""Full jitter between tries of one target: uniform over [0, min(LONGEST, BACKOFF · 2^n)] seconds."""
+BACKOFF = 0.1
+"""Full jitter before the one more try of a target: uniform over [0, BACKOFF) seconds."""
 PATIENCE = 10.0
 """Seconds that a provider's Retry-After is waited for at most, and never more than half of what is left."""
 SHORT = 60.0
@@ -143,6 +144,8 @@ class Engine:
             resting = Fault(
                 "connection_error", "the deployment rests after failing, and is being tried by another call"
             )
+            if not journey.tries:
+                journey.fault = resting
             return Failed(target, resting)
         again = True
         while True:
@@ -171,7 +174,7 @@ class Engine:
             return None
         if fault.error_type not in _AGAIN:
             return None
-        return min(clock.uniform() * min(LONGEST_BACKOFF, BACKOFF), journey.left())
+        return min(clock.uniform() * BACKOFF, journey.left())
 
     async def _attempt(self, journey: "_Journey", target: Target) -> Opened | Fault:
         call = journey.record.call
@@ -242,7 +245,7 @@ class Engine:
             headers["Content-Type"] = fault.content_type if fault.body is not None else "application/json"
             headers["x-should-retry"] = "false"
             if fault.retry_after is not None:
-                headers["Retry-After"] = f"{fault.retry_after:g}"
+                headers["Retry-After"] = str(ceil(fault.retry_after))
             self._settle(journey, fault.status, failed=True)
             shaped = {"message": fault.message, "type": "invalid_request_error", "param": None, "code": None}
             return Reply(fault.status, headers, fault.body or orjson.dumps({"error": shaped}), record)
@@ -346,7 +349,7 @@ def _error(error: GatewayError, record: Record) -> Reply:
     headers["Content-Type"] = "application/json"
     headers["x-should-retry"] = "false"
     if error.retry_after is not None:
-        headers["Retry-After"] = f"{error.retry_after:g}"
+        headers["Retry-After"] = str(ceil(error.retry_after))
     return Reply(error.status, headers, orjson.dumps(error.body()), record)
 
 

@@ -140,7 +140,16 @@ def test_embeddings_never_guess_a_model(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [{}, {"outcomes": {}}, {"run": "r"}, {"outcomes": {"ok": "yes"}, "run": "r"}, {"outcomes": {"ok": True}}, []],
+    [
+        {},
+        {"outcomes": {}},
+        {"run": "r"},
+        {"outcomes": {"ok": "yes"}, "run": "r"},
+        {"outcomes": {"ok": True}},
+        {"outcomes": {"": True}, "run": "r"},
+        {"outcomes": {"a\x1fb": True}, "run": "r"},
+        [],
+    ],
 )
 def test_a_bad_outcome_is_refused(gateway: Gateway, body: Any) -> None:
     """An outcome needs a name, a number or truth value, and something it belongs to."""

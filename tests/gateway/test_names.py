@@ -1,7 +1,7 @@
 """Names that clients make up cost bounded memory."""
 
 from fw_gateway.state import world
-from fw_policies.estimate import Statistics
+from fw_policies.estimate import OutcomeSeen, Statistics
 from tests.telemetry import samples
 
 
@@ -19,3 +19,11 @@ def test_steps_beyond_the_limit_are_counted_together(tmp_path, monkeypatch) -> N
     record.call.identity = type(record.call.identity)(agent="b", step="new")
     again.observe(record, {})
     assert ("b", "new") not in again.statistics.steps()
+
+
+def test_an_outcome_that_no_policy_names_is_not_learnt_from(tmp_path) -> None:
+    """Clients may report what they like; statistics hold what some policy calls quality."""
+    worlds = world.Worlds(samples.config(str(tmp_path)), Statistics())
+    worlds.outcome(OutcomeSeen("a", "b", "m", "made_up", 1.0))
+    assert worlds.statistics.steps() == set()
+    assert not worlds.dirty

@@ -89,7 +89,11 @@ def report_of(fields: dict[str, Any]) -> Report:
     for name, value in found.items():
         if not isinstance(value, (bool, int, float)) or abs(value) > 1e12:
             raise BadRequest(f"outcomes.{name} must be true, false or a number.", param=f"outcomes.{name}")
-        values[str(name)] = float(value)
+        if not name or len(name) > MAX_NAME or not name.isprintable():
+            raise BadRequest(
+                f"The name of an outcome must be printable and 1 to {MAX_NAME} characters long.", param="outcomes"
+            )
+        values[name] = float(value)
     texts = {name: _text(fields, name) for name in ("run", "decision", "step", "agent", "source", "version", "key")}
     if bool(texts["run"]) == bool(texts["decision"]):
         raise BadRequest("An outcome belongs to one `run` or to one `decision`.", param="run")

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable
+from math import ceil
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -118,7 +119,7 @@ def refuse(request: web.Request, error: GatewayError, name: str) -> web.Response
     """An error of ours, in OpenAI's shape. A body that was not read ends the connection with it."""
     headers = {"x-request-id": name, "Content-Type": "application/json", "x-should-retry": "false", "Server": SERVER}
     if error.retry_after is not None:
-        headers["Retry-After"] = f"{error.retry_after:g}"
+        headers["Retry-After"] = str(ceil(error.retry_after))
         headers["x-should-retry"] = "true"
     response = web.Response(status=error.status, headers=headers, body=written(error.body()))
     if request.can_read_body and not request.content.at_eof():

@@ -6,7 +6,7 @@ from dataclasses import replace
 from fw_gateway import clock
 from fw_gateway.config import Config
 from fw_gateway.state.health import Deployment
-from fw_gateway.values import Attempt, Identity, Record
+from fw_gateway.values import Attempt, Record
 from fw_policies.estimate import Observation, OutcomeSeen, Statistics
 from fw_policies.model import Exclusion, Facts, Plan, World
 from fw_policies.optimize import optimize, pinned
@@ -35,6 +35,7 @@ class Worlds:
         self.deployments: dict[str, Deployment] = {e.target.deployment: Deployment() for e in config.endpoints}
         self._blocked = {name: _exclusion(reason) for name, reason in config.blocked.items()}
         self._steps = statistics.steps()
+        self._outcomes = {policy.quality.outcome for policy in config.policies.values() if policy.quality is not None}
         self._plans: dict[tuple[str, Facts], Plan] = {}
         self._taken = -FRESH
         self._changed = True
@@ -91,7 +92,7 @@ class Worlds:
 
     def observe(self, record: Record, machine_seconds: Mapping[int, float]) -> None:
         """Learn from a finished call. `machine_seconds` by attempt number."""
-        agent, step = self._place(record.call.identity)
+        agent, step = self._counted(record.call.identity.agent, record.call.identity.step)
         now = clock.monotonic()
         for attempt in record.attempts:
             if attempt.outcome not in {"success", "error", "timeout"}:
@@ -118,9 +119,9 @@ class Worlds:
             )
         self._changed = self.dirty = True
 
-    def _place(self, who: Identity) -> tuple[str, str]:
+    def _counted(self, agent: str, step: str) -> tuple[str, str]:
         """Where a call is counted: its own agent and step, as long as there is room for another pair."""
-        pair = (who.agent, who.step or "*")
+        pair = (agent, step or "*")
         if pair not in self._steps:
             if len(self._steps) >= STEPS:
                 return "", "*"
@@ -144,8 +145,11 @@ class Worlds:
             self._changed, self._taken = True, -FRESH
 
     def outcome(self, seen: OutcomeSeen) -> None:
-        """Learn from an outcome."""
-        self.statistics.outcome(seen)
+        """Learn from an outcome, if a policy calls it quality; clients may report others, and those are only stored."""
+        if seen.name not in self._outcomes:
+            return
+        agent, step = self._counted(seen.agent, seen.step)
+        self.statistics.outcome(replace(seen, agent=agent, step=step))
         self._changed = self.dirty = True
 
 

@@ -117,7 +117,8 @@ class Statistics:
 
     def steps(self) -> set[tuple[str, str]]:
         """The (agent, step) pairs that something is known of."""
-        return {(key[0], key[1]) for kind in ("latency", "tokens") for key in self._tables[kind]}
+        keys = (*self._tables["latency"], *self._tables["tokens"], *self._quality)
+        return {(key[0], key[1]) for key in keys}
 
     def freeze(self) -> "Snapshot":
         """What is known now, for good; costs by what changed since the last time."""
