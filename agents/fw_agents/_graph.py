@@ -217,7 +217,7 @@ def idempotency_key(scope: Scope, messages: Sequence[Any], parameters: Mapping[s
     """`task:sha256(messages, parameters)`: the same for a node that is retried or resumed. Empty without a task."""
     if not scope.task:
         return ""
-    plain = [[getattr(m, "type", ""), getattr(m, "content", str(m)), getattr(m, "tool_calls", None)] for m in messages]
+    plain = [[getattr(m, name, None) for name in ("type", "content", "tool_calls", "tool_call_id")] for m in messages]
     text = json.dumps([plain, parameters], sort_keys=True, default=str)
     return f"{scope.task}:{hashlib.sha256(text.encode()).hexdigest()}"
 

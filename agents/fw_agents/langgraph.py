@@ -83,7 +83,8 @@ class ChatGateway(ChatOpenAI):
             parent=here.span,
         )
         headers = dict(call.headers)
-        key = idempotency_key(scope, messages, {k: v for k, v in kwargs.items() if k != "extra_headers"})
+        asked = {**self._default_params, **{k: v for k, v in kwargs.items() if k != "extra_headers"}}
+        key = idempotency_key(scope, messages, asked)
         if key:
             headers["x-fw-idempotency-key"] = key
         kwargs["extra_headers"] = {**headers, **(kwargs.get("extra_headers") or {})}

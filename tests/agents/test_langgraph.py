@@ -188,10 +188,11 @@ def test_other_parameters_are_other_work(upstream: Upstream, llm: ChatGateway) -
         llm.invoke("hi")
         llm.invoke("hello")
         llm.invoke("hi", temperature=0.5)
+        ChatGateway("fx-ok", base_url=upstream.url, api_key="any", temperature=0.7).invoke("hi")
         return {}
 
     graph("x", node).invoke(ASKED)
-    assert len({who(seen)["idempotency-key"] for seen in upstream.log}) == 3
+    assert len({who(seen)["idempotency-key"] for seen in upstream.log}) == 4
 
 
 def test_a_thread_without_context_claims_nothing(upstream: Upstream, llm: ChatGateway) -> None:
