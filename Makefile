@@ -36,7 +36,7 @@ lint: $(DEV_STAMP)  ## formatter, linter, types, who may import whom, dependenci
 	$(BIN)/deptry .
 	$(BIN)/vulture
 	$(BIN)/codespell
-	PYTHONPATH=$(CURDIR) $(BIN)/pyright --pythonpath $(BIN)/python --verifytypes fwsdk --ignoreexternal
+	PATH=$(CURDIR)/$(BIN):$$PATH PYTHONPATH=$(CURDIR) $(BIN)/pyright --verifytypes fwsdk --ignoreexternal
 
 format: $(DEV_STAMP)  ## rewrite the code as the formatter wants it
 	$(BIN)/ruff format

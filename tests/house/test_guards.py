@@ -166,7 +166,7 @@ def test_pyright_sees_a_public_name_without_a_type(copy: Copy) -> None:
     """A user's editor would guess; the check refuses."""
     tree = copy()
     (tree / "fwsdk" / "planted.py").write_text("def public(x):\n    return x\n")
-    status, said = run(tree, "pyright", "--pythonpath", sys.executable, "--verifytypes", "fwsdk", "--ignoreexternal")
+    status, said = run(tree, "pyright", "--verifytypes", "fwsdk", "--ignoreexternal")
     assert status == 1
     assert "fwsdk.planted.public" in said
 
