@@ -8,7 +8,7 @@ NANO_USD = 1_000_000_000
 """Nano-USD in one US dollar. All money is an integer number of these."""
 
 Objective = Literal["cost", "latency", "ttft", "quality"]
-Strategy = Literal["single", "fall_back"]
+Strategy = Literal["single", "fall_back", "cascade", "mixture"]
 Reason = Literal[
     "best_score",  # proven to meet every requirement, and best by the objective
     "only_eligible",
@@ -205,7 +205,15 @@ class Plan:
     prices: str = ""
     """Version of the price table the plan was made with."""
     propensity: float = 1.0
+    """Probability with which this plan was drawn among those that could have been, given the facts."""
     explored: bool = False
+    """Drawn by `explore`: its first target is not proven."""
+    verify: tuple[str, ...] = ()
+    """Names of the checks that an answer must pass before it counts; built-in ones, or one of the client's own."""
+    arms: tuple[tuple[float, "Plan"], ...] = ()
+    """Of a mixture: each arm's weight and plan; the weights sum to 1."""
+    effort: str | None = None
+    """Reasoning effort to ask for where the caller did not say; None leaves it to the model."""
     otherwise: str = "baseline"
     evidence: Mapping[str, float | str | None] = field(default_factory=dict)
     """What stands behind it and what is missing, for EXPLAIN."""
