@@ -1,8 +1,9 @@
 """How a plan is walked: generators that yield what to do next and are sent what became of it.
 
-A flow awaits nothing and knows no clock. It yields `Open` or `Wait`; the driver sends back `Failed`, `Quiet` (the wait is
-over and the open target has shown no content) or, only after `Open(hold=True)`, `Answer`. Without `hold` the first content
-commits: the driver closes the flow and the flow never hears of it. A flow that returns has nothing left to try.
+A flow awaits nothing and knows no clock. It yields `Open`, `Verify`, `Commit` or `Wait`; the driver sends back `Failed`, `Quiet`
+(the wait is over and the open target has shown no content), after `Open(hold=True)` an `Answer`, and after `Verify` a `Verdict`.
+Without `hold` the first content commits: the driver closes the flow and the flow never hears of it. After `Commit` it is closed
+too. A flow that returns has nothing left to try.
 """
 
 from collections.abc import Generator
@@ -18,6 +19,8 @@ class Open:
 
     target: Target
     hold: bool = False
+    cascade: bool = False
+    """What was tried before gave an answer that was rejected, it did not fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,34 @@ class Answer:
     content: Any
 
 
-Ask = Open | Wait
-Told = Failed | Quiet | Answer | None
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """Have these checks run on a held answer."""
+
+    answer: Answer
+    checks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the checks said; the one that rejected, and why."""
+
+    accepted: bool
+    check: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Give a held answer to the client."""
+
+    answer: Answer
+    failed: Verdict | None = None
+    """It did not pass, and nothing is left to try: it is passed on all the same, and says so."""
+
+
+Ask = Open | Wait | Verify | Commit
+Told = Failed | Quiet | Answer | Verdict | None
 Flow = Generator[Ask, Told, None]
 
 
@@ -68,14 +97,40 @@ def fall_back(plan: Plan) -> Flow:
             return
 
 
-FLOWS = {"single": single, "fall_back": fall_back}
-"""Strategy -> flow. cascade, mixture and hedge take their place here."""
+def cascade(plan: Plan) -> Flow:
+    """Try each target in order until an answer passes the checks.
+
+    A failure goes on to the next target, a rejected answer to the next *model*: the same one would say the same. When the last
+    answer is rejected too, it is passed on as it is, unless the policy refuses.
+    """
+    rejected: set[str] = set()
+    last: Commit | None = None
+    for target in plan.targets:
+        if target.model in rejected:
+            continue
+        told = yield Open(target, hold=True, cascade=bool(rejected))
+        if isinstance(told, Failed) and not told.retryable:
+            break
+        if not isinstance(told, Answer):
+            continue
+        verdict = yield Verify(told, plan.verify)
+        if not isinstance(verdict, Verdict) or verdict.accepted:
+            yield Commit(told)
+            return
+        rejected.add(target.model)
+        last = Commit(told, verdict)
+    if last is not None and plan.otherwise != "refuse":
+        yield last
+
+
+FLOWS = {"single": single, "fall_back": fall_back, "cascade": cascade}
+"""Strategy -> flow. A mixture is drawn from before it is walked; hedge takes its place here."""
 
 
 def flow(plan: Plan) -> Flow:
-    """The flow that walks `plan`.
+    """The flow that walks `plan`; with checks to pass, every walk holds its answers.
 
     Raises:
         KeyError: for a strategy nobody walks yet.
     """
-    return FLOWS[plan.strategy](plan)
+    return cascade(plan) if plan.verify else FLOWS[plan.strategy](plan)

@@ -12,6 +12,7 @@ Strategy = Literal["single", "fall_back", "cascade", "mixture"]
 Reason = Literal[
     "best_score",  # proven to meet every requirement, and best by the objective
     "only_eligible",
+    "explored",  # drawn within `explore`'s limits; its first target is not proven
     "pinned",  # the caller named a configured model
     "baseline",  # nothing else is proven: today's model serves
     "default",
@@ -115,6 +116,8 @@ class Facts:
     """Seconds left, rounded down to whole seconds; filled only when short enough to matter."""
     model: str | None = None
     """A configured model's name when the caller pinned one; None lets the policy choose."""
+    checks: tuple[str, ...] = ()
+    """Checks of its own that the client says it will run; `*` for whichever its step names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,9 +217,25 @@ class Plan:
     """Of a mixture: each arm's weight and plan; the weights sum to 1."""
     effort: str | None = None
     """Reasoning effort to ask for where the caller did not say; None leaves it to the model."""
+    exploration: "Exploration | None" = None
+    """What may be tried in its place now and then; None: nothing."""
     otherwise: str = "baseline"
     evidence: Mapping[str, float | str | None] = field(default_factory=dict)
     """What stands behind it and what is missing, for EXPLAIN."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exploration:
+    """What is not proven and may be tried instead of a plan, within three limits."""
+
+    share: float
+    """Probability with which something of it is tried."""
+    max_cost: int
+    """Nano-USD that explored attempts may cost in one UTC day."""
+    purse: str
+    """Name of the account that this is paid from."""
+    trials: tuple[tuple[float, Plan], ...]
+    """Each with its probability, given that something is tried; they sum to 1."""
 
 
 @dataclass(frozen=True, slots=True)

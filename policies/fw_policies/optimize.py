@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from fw_policies.model import Candidate, Facts, Note, Outlook, Plan, Target, World
-from fw_policies.rules import choose, evidence, hard, requirements
+from fw_policies.rules import choose, effort, evidence, explore, hard, requirements, verify
 from fw_policies.rules.ask import Ask, is_hard
 from fw_policies.spec import Policy
 
@@ -26,6 +26,9 @@ RULES: tuple[Rule, ...] = (
     choose.stand_in,
     choose.fall_back,
     evidence.evidence,
+    effort.effort,
+    verify.verify,
+    explore.explore,
 )
 """In the order they are applied: what may not serve, what is proven, what is chosen, what follows when it fails."""
 
@@ -99,7 +102,7 @@ def pinned(facts: Facts, world: World) -> Plan:
     resting = [candidate.target for candidate in candidates if candidate.excluded not in {"", "no_credential"}]
     targets = tuple(able or resting)
     first = next((c.outlook for c in candidates if targets and c.target == targets[0]), Outlook())
-    return Plan(
+    plan = Plan(
         policy="",
         version="",
         step=facts.step,
@@ -113,6 +116,7 @@ def pinned(facts: Facts, world: World) -> Plan:
         prices=world.prices,
         otherwise="refuse",
     )
+    return verify.declared(plan, facts)
 
 
 def _pinned(target: Target, facts: Facts, world: World) -> Candidate:

@@ -24,6 +24,8 @@ LAZY = {
     "xllamacpp": "the engine itself; only the child process that runs it loads it",
     "uvloop": "absent on some systems",
     "opentelemetry": "the SDK and its exporters; the API alone is light",
+    "jsonschema": "only for the checks of a policy that asks for them",
+    "referencing": "as jsonschema",
     "genai_prices": "used to compile the price table, then no more",
     "ruamel": "used once, to read the config",
     "rich": "only where something is printed for people",

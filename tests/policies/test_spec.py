@@ -101,11 +101,9 @@ def test_impossible_lines_are_refused_with_the_reason(line: str, words: str) -> 
     "more",
     [
         {"extends": ["org"]},
-        {"explore": {"share": "5%"}},
-        {"default": {"verify": "json_schema"}},
-        {"default": {"sticky": "loop"}},
-        {"default": {"effort": ["low"]}},
+        {"default": {"priority": "high"}},
         {"default": {"allow": ["hedge"]}},
+        {"default": {"allow": ["best_of_n"]}},
     ],
 )
 def test_what_is_not_executed_is_refused_and_never_ignored(more: dict[str, object]) -> None:

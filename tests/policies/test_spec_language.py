@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from fw_policies.model import NANO_USD, Facts
-from fw_policies.spec import Policy, PolicyError, check, parse, show
+from fw_policies.spec import Explore, Policy, PolicyError, check, parse, show
 
 BUILTIN = {
     item.name: item.read_text(encoding="utf-8")
@@ -111,10 +111,16 @@ def test_the_first_case_that_holds_is_the_one() -> None:
         ({"otherwise": "relax [latensy]"}, "latency"),
         ({"allow": ["hedge"]}, "not yet"),
         ({"allow": ["fallback"]}, "fall_back"),
-        ({"verify": "patch_applies"}, "not yet"),
-        ({"sticky": "loop"}, "not yet"),
-        ({"effort": ["low"]}, "not yet"),
-        ({"explore": {"share": "5%"}}, "not yet"),
+        ({"verify": "patch applies"}, "no check"),
+        ({"verify": "regex"}, "needs a pattern"),
+        ({"verify": "regex(()"}, "no regular expression"),
+        ({"verify": "not_empty(x)"}, "takes no argument"),
+        ({"verify": {"json_schema": "x"}}, "must be a mapping"),
+        ({"verify": ["mine", "yours"]}, "two checks of the client"),
+        ({"sticky": "run"}, "loop"),
+        ({"effort": ["hihg"]}, "high"),
+        ({"effort": []}, "no effort"),
+        ({"explore": {"share": "5%"}}, "one purse"),
         ({"cases": [{"when": "attemt >= 3"}]}, "attempt"),
         ({"cases": [{"when": "hour > 23"}]}, "never"),
         ({"cases": [{"when": "attempt > 2"}, {"when": "attempt > 2"}]}, "never reached"),
@@ -252,3 +258,57 @@ def test_a_promise_about_quality_needs_to_say_what_quality_is() -> None:
     """Without an outcome nothing can ever prove it: the line could never fire."""
     for default in ({"require": ["quality >= 0.8"]}, {"maximize": "quality"}):
         assert "outcome" in refused({"policy": "p", "baseline": "b", "default": default})
+
+
+def _exploring(**lines: str) -> dict[str, str]:
+    return {"share": "5%", "max_cost": "1 USD/day", "max_quality_loss": "2pt", **lines}
+
+
+def test_exploring_is_bounded_three_ways_by_the_policy_and_by_a_step_from_its_own_purse() -> None:
+    """What the policy says holds for every step; a step that says its own is paid apart."""
+    text = {
+        "policy": "p",
+        "baseline": "b",
+        "explore": _exploring(),
+        "steps": {"own": {"explore": _exploring(share="1%")}, "other": {}},
+    }
+    found = parse(text)
+    assert found.default.explore == found.steps["other"].explore == Explore(0.05, NANO_USD, 0.02)
+    assert found.steps["own"].explore == Explore(0.01, NANO_USD, 0.02, "own")
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ({"share": "0%"}, "above 0"),
+        ({"share": "80%"}, "at most 50%"),
+        ({"max_cost": "1 USD"}, "per what"),
+        ({"max_cost": "1/day"}, "no amount"),
+        ({"max_quality_loss": "2%"}, "points"),
+    ],
+)
+def test_a_limit_of_exploring_that_is_none_is_refused(lines: dict[str, str], words: str) -> None:
+    with pytest.raises(PolicyError, match=words):
+        parse({"policy": "p", "baseline": "b", "explore": _exploring(**lines)})
+
+
+@pytest.mark.parametrize("limit", ["share", "max_cost", "max_quality_loss"])
+def test_exploring_without_one_of_its_limits_is_refused(limit: str) -> None:
+    lines = _exploring()
+    del lines[limit]
+    with pytest.raises(PolicyError, match=f"lacks {limit}"):
+        parse({"policy": "p", "baseline": "b", "explore": lines})
+
+
+def test_checks_efforts_and_stickiness_are_read_and_the_clients_check_comes_last() -> None:
+    """One spelling for a check however it was written; efforts rise."""
+    default = {
+        "verify": ["patch_applies", {"json_schema": {"type": "object"}}, "regex(^OK)"],
+        "effort": ["high", "low"],
+        "sticky": "loop",
+        "allow": ["cascade", "mixture", "fall_back"],
+    }
+    rules = parse({"policy": "p", "baseline": "b", "default": default}).default
+    assert rules.verify == ('json_schema({"type": "object"})', "regex(^OK)", "patch_applies")
+    assert rules.effort == ("low", "high")
+    assert rules.sticky == "loop"

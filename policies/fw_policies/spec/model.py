@@ -42,6 +42,24 @@ class Condition:
         }[self.op]
 
 
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
+"""Reasoning efforts that the protocol knows, rising."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explore:
+    """How far what is not proven may be tried on live traffic: three limits that all hold."""
+
+    share: float
+    """Of the calls, at most; 0.05 is one in twenty."""
+    max_cost: int
+    """Nano-USD that explored attempts may cost in one UTC day: a hard ceiling."""
+    max_loss: float
+    """A candidate is explored no more once its quality is surely this far (0..1) below the baseline's."""
+    scope: str = ""
+    """Whose purse it is: empty for the whole policy's, else the step's own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What one step needs, whole."""
@@ -58,6 +76,14 @@ class Rules:
     failure_domains: int = 1
     use_baseline: bool = False
     """`use: baseline`: no choice is made."""
+    verify: tuple[str, ...] = ()
+    """Checks that an answer must pass before it counts, those of the client last."""
+    explore: Explore | None = None
+    """None: nothing unproven is ever tried."""
+    effort: tuple[str, ...] = ()
+    """Reasoning efforts that may be asked for, rising; empty: the model's own default."""
+    sticky: Literal["", "loop", "conversation"] = ""
+    """What keeps its model once it has one: a run, or a thread."""
 
     @property
     def goal(self) -> str:

@@ -3,10 +3,11 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from fw_policies.spec import lines, units
-from fw_policies.spec.model import ANY, Case, Policy, Quality, Rules
+from fw_policies.spec import lines, plans, units
+from fw_policies.spec.model import ANY, Case, Explore, Policy, Quality, Rules
 from fw_policies.spec.problems import Found, PolicyError, near
 
 TOP = ("policy", "extends", "baseline", "quality", "run", "default", "steps", "explore")
@@ -14,15 +15,8 @@ KEYS = (
     "minimize", "maximize", "require", "models", "data", "effort", "allow", "sticky", "otherwise", "failure_domains", "verify",
     "explore", "priority", "cases", "use",
 )  # fmt: skip
-PLANS = ("cascade", "fall_back", "hedge", "best_of_n", "mixture")
 _GOALS = ("cost", "latency", "ttft")
-_NOT_YET = {
-    "effort": "Leave it out; the caller's own effort is passed through.",
-    "sticky": "Leave it out; plans do not change inside a world that does not change.",
-    "verify": "Leave it out; the SDK can check the answer after the call.",
-    "explore": "Leave it out; evidence comes from what the baseline serves and from outcomes.",
-    "priority": "Leave it out.",
-}
+_NOT_YET = {"priority": "Leave it out."}
 
 
 def parse(mapping: Mapping[str, Any], *, source: str = "") -> Policy:
@@ -39,14 +33,17 @@ def parse(mapping: Mapping[str, Any], *, source: str = "") -> Policy:
     name, baseline = _text(mapping, "policy", found), _text(mapping, "baseline", found)
     if "extends" in mapping:
         found.not_yet("extends", "extends", "Copy the layer's lines into this policy.")
-    if "explore" in mapping:
-        found.not_yet("explore", "explore", _NOT_YET["explore"])
     quality = _quality(mapping.get("quality"), found)
     limits = _run(mapping.get("run"), found)
     default = _section(mapping.get("default"), "default", found)
     default.setdefault("minimize" if "maximize" not in default else "maximize", default.get("maximize", "cost"))
     steps = _steps(mapping.get("steps"), default, found)
-    rules, cases = _compile({ANY: default, **steps}, found)
+    whole = plans.explore(mapping.get("explore"), "", found)
+    if "explore" in default:
+        found.add(
+            "default.explore", "would be a purse for each step.", "Write `explore` at the top: one purse for all."
+        )
+    rules, cases = _compile({ANY: default, **steps}, found, whole)
     if quality is None:
         _measurable(rules, cases, found)
     if found.problems:
@@ -71,7 +68,7 @@ def parse(mapping: Mapping[str, Any], *, source: str = "") -> Policy:
 
 def _canonical(mapping: Mapping[str, Any], default: Mapping[str, Any], steps: Mapping[str, Any]) -> dict[str, Any]:
     out: dict[str, Any] = {"policy": mapping["policy"], "baseline": mapping["baseline"]}
-    for key in ("quality", "run"):
+    for key in ("quality", "run", "explore"):
         if mapping.get(key):
             out[key] = mapping[key]
     return {**out, "default": dict(default), "steps": {step: dict(raw) for step, raw in steps.items()}}
@@ -210,18 +207,19 @@ def _measure(line: Any) -> str:
 
 
 def _compile(
-    sections: Mapping[str, Mapping[str, Any]], found: Found
+    sections: Mapping[str, Mapping[str, Any]], found: Found, whole: Explore | None
 ) -> tuple[dict[str, Rules], dict[str, tuple[Case, ...]]]:
     rules: dict[str, Rules] = {}
     cases: dict[str, tuple[Case, ...]] = {}
     for step, raw in sections.items():
         path = "default" if step == ANY else f"steps.{step}"
         plain = {key: value for key, value in raw.items() if key != "cases"}
-        rules[step] = _rules(plain, path, found)
+        rules[step] = _exploring(_rules(plain, path, found), step, whole)
         held: list[Case] = []
         for index, item in enumerate(_list(raw.get("cases"), f"{path}.cases", found)):
             case = _case(item, plain, f"{path}.cases[{index}]", found)
             if case is not None:
+                case = replace(case, rules=_exploring(case.rules, step, whole))
                 if any(case.text == earlier.text for earlier in held):
                     found.add(
                         f"{path}.cases[{index}]", f"`{case.text}` stands above already: this case is never reached."
@@ -229,6 +227,12 @@ def _compile(
                 held.append(case)
         cases[step] = tuple(held)
     return rules, cases
+
+
+def _exploring(rules: Rules, step: str, whole: Explore | None) -> Rules:
+    """A step's own limits are paid from a purse of its own, inherited ones from the policy's."""
+    own = rules.explore
+    return replace(rules, explore=whole if own is None else replace(own, scope=step))
 
 
 def _case(item: Any, under: Mapping[str, Any], path: str, found: Found) -> Case | None:
@@ -261,7 +265,7 @@ def _rules(raw: Mapping[str, Any], path: str, found: Found) -> Rules:
     _known(models, ("tags", "exclude"), f"{path}.models.", found)
     _known(data, ("regions", "self_hosted"), f"{path}.data.", found)
     otherwise, relax = _otherwise(raw.get("otherwise", "baseline"), path, found)
-    _allowed(raw, path, found)
+    plans.allow(raw.get("allow"), path, found)
     use = raw.get("use")
     if use is not None and use != "baseline":
         found.add(f"{path}.use", f"`{use}` cannot be used.", "Only `use: baseline` is in the language.")
@@ -284,6 +288,10 @@ def _rules(raw: Mapping[str, Any], path: str, found: Found) -> Rules:
         relax=relax,
         failure_domains=domains,
         use_baseline=use == "baseline",
+        verify=plans.verify(raw.get("verify"), path, found),
+        explore=plans.explore(raw.get("explore"), path, found),
+        effort=plans.effort(raw.get("effort"), path, found),
+        sticky=plans.sticky(raw.get("sticky"), path, found),  # type: ignore[arg-type]
     )
 
 
@@ -303,14 +311,6 @@ def _names(raw: Mapping[str, Any], key: str, path: str, found: Found) -> frozens
         if not isinstance(name, str):
             found.add(f"{path}.{key}", f"{name!r} is no name.")
     return frozenset(map(str, names))
-
-
-def _allowed(raw: Mapping[str, Any], path: str, found: Found) -> None:
-    for name in _list(raw.get("allow"), f"{path}.allow", found):
-        if name not in PLANS:
-            found.add(f"{path}.allow", f"`{name}` is no plan.", near(name, PLANS))
-        elif name != "fall_back":
-            found.not_yet(f"{path}.allow", f"the plan `{name}`", "Leave it out; single and fall_back are executed.")
 
 
 def _otherwise(value: Any, path: str, found: Found) -> tuple[str, tuple[str, ...]]:

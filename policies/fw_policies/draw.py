@@ -1,0 +1,88 @@
+"""What is left to chance in a plan, and with which probability: the draws are arguments, so that equal draws give equal plans.
+
+`propensity` is exact: the probability of the plan that was drawn, given the facts, the world, and what could be afforded.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from math import log
+
+from fw_policies.model import Plan
+from fw_policies.rules.ask import note
+
+
+def uniform(*parts: str) -> float:
+    """A draw from [0, 1) that is the same for the same texts: 53 bits of their BLAKE2b."""
+    digest = hashlib.blake2b("\x1f".join(parts).encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    return (int.from_bytes(digest) >> 11) / 2**53
+
+
+def pick(weights: Iterable[float], draw: float) -> int:
+    """The index that `draw` falls on; `weights` sum to 1, and rounding is the last one's."""
+    last = 0
+    for index, weight in enumerate(weights):
+        if weight <= 0:
+            continue
+        last = index
+        if draw < weight:
+            return index
+        draw -= weight
+    return last
+
+
+def tried(plan: Plan, draw: float, affordable: Callable[[Plan], bool]) -> Plan | None:
+    """The plan that is explored instead of `plan`, or None: this call is not one of them.
+
+    What cannot be afforded takes no part: the share is spread over the others, and when there are none, nothing is explored.
+    """
+    found = plan.exploration
+    trials = [trial for trial in found.trials if affordable(trial[1])] if found is not None else []
+    total = sum(weight for weight, _ in trials)
+    if found is None or total <= 0 or draw >= found.share:
+        return None
+    weights = [weight / total for weight, _ in trials]
+    index = pick(weights, draw / found.share)
+    return replace(trials[index][1], propensity=found.share * weights[index])
+
+
+def kept(plan: Plan, affordable: Callable[[Plan], bool]) -> float:
+    """The probability that `plan` itself serves, and nothing that is explored."""
+    found = plan.exploration
+    if found is None or not any(weight > 0 and affordable(trial) for weight, trial in found.trials):
+        return 1.0
+    return 1.0 - found.share
+
+
+def arm(plan: Plan, draw: float) -> Plan:
+    """The arm of a mixture that `draw` falls on; a plan without arms is its own."""
+    return _armed(plan, pick([weight for weight, _ in plan.arms], draw)) if plan.arms else plan
+
+
+def sticky_arm(plan: Plan, *key: str) -> Plan:
+    """The arm that `key` (a run, a thread) is given: always the same while it is there, whatever else comes and goes.
+
+    Weighted rendezvous hashing: the least of −ln(u)/w, with u drawn from key and arm, falls on each arm with probability w
+    (Schindelhauer and Schomaker 2005).
+    """
+    if not plan.arms:
+        return plan
+    scores = [
+        (-log(1 - uniform(*key, name(found))) / weight, index)
+        for index, (weight, found) in enumerate(plan.arms)
+        if weight > 0
+    ]
+    return _armed(plan, min(scores)[1])
+
+
+def name(plan: Plan) -> str:
+    """What an arm is known by, for as long as it tries the same models in the same way."""
+    return ">".join([*dict.fromkeys(target.model for target in plan.targets), plan.effort or "", *plan.verify])
+
+
+def _armed(plan: Plan, index: int) -> Plan:
+    weight, found = plan.arms[index]
+    total = sum(share for share, _ in plan.arms)
+    share = weight / total
+    said = f"arm {index + 1} of {len(plan.arms)}, drawn with probability {share:.3g}"
+    return note(replace(found, propensity=share), "mixture", said)

@@ -1,0 +1,87 @@
+"""What is not proven and may be tried in place of a plan: every hard rule holds, and so do the three limits of `explore`."""
+
+from dataclasses import replace
+
+from fw_policies.estimate import cost as money
+from fw_policies.model import Candidate, Exploration, Facts, MachinePrice, Plan, Target
+from fw_policies.rules.ask import Ask, is_hard, note
+
+FLOOR = 0.5
+"""Share of the exploring that is spread evenly over all trials; the rest follows public priors, which order and never prove."""
+OVERHEAD = 1024
+"""Tokens that a chat template may add to a request, at most."""
+_CHOSEN = frozenset({"best_score", "only_eligible", "baseline"})
+
+
+def explore(plan: Plan, ask: Ask) -> Plan:
+    """Attach what may be tried: candidates that nothing excludes but want of proof."""
+    limits = ask.rules.explore
+    if limits is None or ask.rules.use_baseline or plan.reason not in _CHOSEN:
+        return plan
+    bar = _bar(plan, ask, limits.max_loss)
+    found = [candidate for candidate in plan.candidates if _may_be_tried(candidate, plan, bar)]
+    if not found:
+        return plan
+    weights = _weights(found)
+    trials = tuple((weight, _trial(plan, one, ask)) for weight, one in zip(weights, found, strict=True))
+    purse = "/".join(part for part in (ask.policy.name, limits.scope) if part)
+    plan = replace(plan, exploration=Exploration(limits.share, limits.max_cost, purse, trials))
+    return note(plan, "explore", f"{limits.share:.3g} of the calls try one of {len(found)} that are not proven")
+
+
+def _bar(plan: Plan, ask: Ask, loss: float) -> float | None:
+    """Quality below which a candidate is explored no more; None while the baseline's own is unknown."""
+    known = [c.outlook.quality for c in plan.candidates if c.target.model == ask.policy.baseline]
+    means = [found.mean for found in known if found is not None]
+    return max(means) - loss if means else None
+
+
+def _may_be_tried(candidate: Candidate, plan: Plan, bar: float | None) -> bool:
+    serving = {arm.targets[0] for _, arm in plan.arms if arm.targets} | set(plan.targets[:1])
+    if candidate.target in serving:
+        return False
+    unproven = candidate.excluded == "unknown" or (not candidate.excluded and plan.reason == "baseline")
+    quality = candidate.outlook.quality
+    return unproven and not (bar is not None and quality is not None and quality.high < bar)
+
+
+def _weights(found: list[Candidate]) -> list[float]:
+    """Probability of each, given that one is tried: a floor for all, the rest by prior; one without a prior has the mean of the others."""
+    ranks = [candidate.rank for candidate in found if candidate.rank is not None and candidate.rank > 0]
+    if not ranks:
+        return [1 / len(found)] * len(found)
+    usual = sum(ranks) / len(ranks)
+    prior = [candidate.rank if candidate.rank is not None else usual for candidate in found]
+    total = sum(prior)
+    return [FLOOR / len(found) + (1 - FLOOR) * rank / total for rank in prior]
+
+
+def _trial(plan: Plan, candidate: Candidate, ask: Ask) -> Plan:
+    """The plan that tries it first and falls back to the baseline, then to what would have served."""
+    base = [c.target for c in plan.candidates if c.target.model == ask.policy.baseline and not is_hard(c.excluded)]
+    rest = (*base, *plan.targets, *(target for _, arm in plan.arms for target in arm.targets))
+    targets = tuple(dict.fromkeys((candidate.target, *rest)))
+    verify, effort = next(((arm.verify, arm.effort) for _, arm in plan.arms), (plan.verify, plan.effort))
+    trial = replace(
+        plan, targets=targets, strategy="fall_back" if len(targets) > 1 else "single", reason="explored", explored=True,
+        outlook=candidate.outlook, arms=(), exploration=None, verify=verify, effort=effort,
+    )  # fmt: skip
+    if verify and len({target.model for target in targets}) > 1:
+        trial = replace(trial, strategy="cascade")
+    return note(trial, "explore", f"{candidate.target.deployment} is tried: it is not proven")
+
+
+def worst(target: Target, facts: Facts, *, size: int, seconds: float) -> int | None:
+    """Nano-USD that one attempt may cost at most; None when nothing bounds it.
+
+    A token is at least one byte of the request's `size`, but an image may be any number of them. A machine is paid for at most
+    `seconds`, what is left of the call.
+    """
+    price = target.price
+    if isinstance(price, MachinePrice):
+        return money.machine(seconds, price)
+    limits = [limit for limit in (facts.max_output_tokens, target.max_output) if limit is not None]
+    if price is None or not limits or "vision" in facts.needs:
+        return None
+    incoming = max(price.input, price.cached_input or 0, price.cache_write or 0)
+    return money.tokens(size + OVERHEAD, incoming) + money.tokens(min(limits), price.output)

@@ -1,0 +1,58 @@
+"""Which checks an answer must pass, and who runs them: what nobody runs is not counted on."""
+
+from dataclasses import replace
+
+from fw_policies.model import Facts, Plan
+from fw_policies.rules.ask import Ask, note
+from fw_policies.spec import checks
+
+
+def verify(plan: Plan, ask: Ask) -> Plan:
+    """Put the step's checks into the plan. A check of the client's own that this client does not run is left out, and said.
+
+    A cascade that leans on such a check has nothing to stop it at a bad answer: its last target, the strongest, serves alone.
+    """
+    if plan.arms:
+        return replace(plan, arms=tuple((weight, verify(arm, ask)) for weight, arm in plan.arms))
+    if not plan.targets:
+        return plan
+    wanted = tuple(dict.fromkeys((*ask.rules.verify, *plan.verify)))
+    absent = [check for check in wanted if not checks.is_built_in(check) and not _declared(check, ask.facts)]
+    if absent:
+        plan = _without(plan, absent)
+    held = tuple(check for check in wanted if check not in absent)
+    return _walked(replace(plan, verify=_with_own(held, ask.facts)))
+
+
+def declared(plan: Plan, facts: Facts) -> Plan:
+    """The plan of a pinned call with the check that the client itself runs, if it said so."""
+    return _walked(replace(plan, verify=_with_own((), facts))) if facts.checks and plan.targets else plan
+
+
+def _declared(check: str, facts: Facts) -> bool:
+    return check in facts.checks or checks.ANY_CHECK in facts.checks
+
+
+def _with_own(held: tuple[str, ...], facts: Facts) -> tuple[str, ...]:
+    """`held` and the checks that the client brings by itself, last: it asked for them, so they are run."""
+    own = [check for check in facts.checks if check != checks.ANY_CHECK]
+    if checks.ANY_CHECK in facts.checks and all(checks.is_built_in(check) for check in held):
+        own.append("client")
+    return tuple(dict.fromkeys((*held, *own)))
+
+
+def _without(plan: Plan, absent: list[str]) -> Plan:
+    said = f"{', '.join(absent)} is not run by this client"
+    if plan.strategy != "cascade":
+        return note(plan, "verify", f"{said}: answers count unchecked")
+    last = plan.targets[-1]
+    outlook = next((c.outlook for c in plan.candidates if c.target == last), plan.outlook)
+    plan = replace(plan, targets=(last,), strategy="single", outlook=outlook)
+    return note(plan, "verify", f"{said}: {last.deployment}, the last of the cascade, serves alone")
+
+
+def _walked(plan: Plan) -> Plan:
+    """Another model to go on to makes it a cascade: a rejected answer is not asked for again from the same model."""
+    if plan.verify and len({target.model for target in plan.targets}) > 1:
+        return replace(plan, strategy="cascade")
+    return plan
