@@ -53,7 +53,7 @@ class Gateway:
         self._bridge = Bridge()
         self._locals: dict[str, LocalModel] = {}
         self._starting: dict[str, asyncio.Lock] = {}
-        engine = Engine(config, self._worlds, self.recorder, self.route)
+        self._engine = engine = Engine(config, self._worlds, self.recorder, self.route)
         self._serving = Serving(config, engine, self.recorder.sampled)
         self._reading = Reading(config, self._ledger, self.recorder, self._worlds)
         self.limits = Limits(config.server.max_body, config.server.max_in_flight)
@@ -65,6 +65,7 @@ class Gateway:
             ("POST", "/v1/outcomes", self._reading.outcomes),
             ("GET", "/v1/models", self._reading.models),
             ("GET", "/v1/decisions/{id}", self._reading.decision),
+            ("POST", "/v1/decisions/{id}/verdict", self._serving.verdict),
             ("GET", "/v1/runs/{id}", self._reading.run),
             ("GET", "/livez", self._alive),
             ("GET", "/readyz", self._ready),
@@ -105,6 +106,7 @@ class Gateway:
         """Let go of everything; what is recorded is written first."""
         models, self._locals = list(self._locals.values()), {}
         try:
+            self._engine.close()
             await self._upstreams.close()
             await self.save_now()
             await asyncio.to_thread(self.recorder.stop)

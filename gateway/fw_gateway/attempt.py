@@ -41,6 +41,8 @@ class Opened:
     status: int
     content_type: str
     body: bytes | AsyncIterator[bytes]
+    tail: bytes = b""
+    """What ends the body of a stream that was held; kept apart, for a receipt goes before it."""
 
 
 @dataclass(slots=True)
@@ -52,6 +54,8 @@ class Try:
     route: Route
     busy: Busy
     mark: float = 0.0
+    effort: str | None = None
+    """Reasoning effort to ask for where the caller did not."""
     machine_seconds: float | None = None
 
     def left(self) -> float:
@@ -88,6 +92,33 @@ async def run(one: Try) -> Opened | Fault:
     return found
 
 
+async def held(one: Try, found: Opened) -> Opened | Fault:
+    """A stream read to its end before the client sees any of it; a break within is a fault like any other.
+
+    Raises:
+        asyncio.CancelledError: the client left; the attempt is finished as cancelled.
+    """
+    body, attempt = found.body, one.attempt
+    if isinstance(body, bytes):
+        return found
+    pieces, size = [], 0
+    try:
+        async for data in body:
+            pieces.append(data)
+            size += len(data)
+            if size > MAX_ANSWER:
+                fault = Fault("invalid_response", "the answer is too large to be checked")
+                _failed(one, fault)
+                return fault
+    finally:
+        closer = getattr(body, "aclose", None)
+        if closer is not None:
+            await closer()
+    if attempt.outcome != "success":
+        return Fault(attempt.error_type or "_OTHER", attempt.message or "the stream broke", exception=attempt.exception)
+    return replace(found, body=b"".join(pieces[:-1]), tail=pieces[-1])
+
+
 def finish(one: Try, *, outcome: str, fault: Fault | None = None) -> None:
     """Close the books on an attempt, once."""
     attempt = one.attempt
@@ -119,6 +150,8 @@ def _request(one: Try) -> tuple[bytes, dict[str, str]]:
     call, attempt = one.call, one.attempt
     model = attempt.target.upstream_model
     body = openai_chat.rewrite(call.body, call.fields, model=model, usage=_asks_usage(one))
+    if one.effort and "reasoning" in attempt.target.capabilities and not _has_effort(call):
+        body = openai_chat.with_member(body, "reasoning_effort", one.effort)
     if not one.route.endpoint.traceparent:
         return body, {}
     trace = call.trace
@@ -126,6 +159,11 @@ def _request(one: Try) -> tuple[bytes, dict[str, str]]:
     if trace.state:
         extra["tracestate"] = trace.state
     return body, extra
+
+
+def _has_effort(call: Call) -> bool:
+    """Whether the caller itself said how hard the model should think."""
+    return call.operation != "chat" or "reasoning_effort" in call.fields or "reasoning" in call.fields
 
 
 def _asks_usage(one: Try) -> bool:

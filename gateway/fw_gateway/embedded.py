@@ -90,9 +90,13 @@ class EmbeddedEngine:
                 continue
             if path == request.path:
                 return endpoint, path, {}
-            stem, brace, _ = path.partition("{id}")
+            stem, brace, end = path.partition("{id}")
             rest = request.path.removeprefix(stem)
-            if brace and rest != request.path and rest and "/" not in rest:
+            if brace and rest != request.path and rest.endswith(end):
+                rest = rest.removesuffix(end)
+            else:
+                continue
+            if rest and "/" not in rest:
                 return endpoint, path, {"id": rest}
         raise UnknownRoute(f"Nothing is served at {request.method} {request.path}.")
 

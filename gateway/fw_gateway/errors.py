@@ -11,6 +11,7 @@ GatewayError
 ├── BudgetExceeded 402      the run has nothing left to spend
 ├── NoCandidate 503         no target may serve this step now
 ├── UpstreamFailed 502      every target failed; says what the last one said
+├── VerificationFailed 502  no answer passed the checks of the policy, and it refuses to pass one on
 ├── DeadlineExceeded 504    time ran out, ours or the client's
 ├── Draining 503            this process is going down
 └── Internal 500            a bug of ours; never planned
@@ -135,6 +136,14 @@ class UpstreamFailed(GatewayError):
     status = 502
     code = "upstream_failed"
     error_type = "502"
+
+
+class VerificationFailed(GatewayError):
+    """No answer passed its checks, and the policy says: refuse."""
+
+    status = 502
+    code = "verification_failed"
+    error_type = "invalid_response"
 
 
 class DeadlineExceeded(GatewayError):

@@ -8,8 +8,8 @@ from fw_policies.model import Plan, Target
 
 Operation = Literal["chat", "embeddings"]
 AttemptReason = Literal["initial", "retry", "fallback", "hedge", "cascade", "shadow"]
-AttemptOutcome = Literal["success", "error", "timeout", "cancelled", "discarded"]
-CallOutcome = Literal["direct", "retried", "fell_back", "hedged", "cached", "blocked", "failed"]
+AttemptOutcome = Literal["success", "error", "timeout", "cancelled", "discarded", "rejected"]
+CallOutcome = Literal["direct", "retried", "fell_back", "cascaded", "hedged", "cached", "blocked", "failed"]
 ErrorType = str
 """The closed set of telemetry: an HTTP status as text, or timeout, connection_error, stream_interrupted, client_disconnected,
 context_length_exceeded, content_filter, guardrail_blocked, budget_exceeded, rate_limited_local, no_candidate, invalid_response, _OTHER."""
@@ -80,6 +80,8 @@ class Call:
     """Monotonic seconds by which everything is over."""
     needs: frozenset[str] = frozenset()
     """Capabilities that the request uses, read from its body."""
+    checks: tuple[str, ...] = ()
+    """Checks of its own that the client says it will run (`x-fw-verify`)."""
     receipt: bool = False
     """The client reads a receipt at the end of a stream (`x-fw-receipt: 1`)."""
     embedded: bool = False
@@ -159,6 +161,10 @@ class Attempt:
     finish_reasons: tuple[str, ...] = ()
     server: tuple[str, int] = ("", 0)
     resends: int = 0
+    check: str = ""
+    """The check that rejected it, or the client's own that was asked last; empty: none."""
+    accepted: bool | None = None
+    """Whether its answer passed the plan's checks; None: nothing judged it."""
 
 
 @dataclass(slots=True)
@@ -179,6 +185,8 @@ class Record:
     error_type: ErrorType = ""
     served: Attempt | None = None
     """The attempt whose answer the client got."""
+    accepted: float | None = None
+    """Monotonic seconds at which a held answer was given to the client; None: it was not held."""
 
     @property
     def cost(self) -> int | None:

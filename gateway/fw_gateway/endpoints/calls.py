@@ -11,7 +11,7 @@ from fw_gateway.config import Config
 from fw_gateway.endpoints.request import Request, identity, parse_object, timeout, trace, want
 from fw_gateway.errors import BadRequest, UnknownModel
 from fw_gateway.values import Call, Identity, Operation
-from fw_policies.spec import Policy
+from fw_policies.spec import Policy, checks
 
 AUTO = "auto"
 DEFAULT = "default"
@@ -142,6 +142,16 @@ def _plain(text: str) -> str:
     return text if text.isascii() else text.encode("ascii", "replace").decode()
 
 
+def _checks(value: str | None) -> tuple[str, ...]:
+    if not value:
+        return ()
+    try:
+        return (value.strip() if value.strip() == checks.ANY_CHECK else checks.spelt(value),)
+    except ValueError as fault:
+        hint = "Name the one check that this client runs, or `*`."
+        raise BadRequest(f"x-fw-verify: {fault}.", hint=hint, param="x-fw-verify") from None
+
+
 def call_of(request: Request, fields: dict[str, Any], model: str, operation: Operation, *, longest: float) -> Call:
     """The call, not yet resolved.
 
@@ -168,6 +178,7 @@ def call_of(request: Request, fields: dict[str, Any], model: str, operation: Ope
         started=request.started,
         deadline=request.started + timeout(headers, longest),
         needs=needs(fields) if operation == "chat" else frozenset({"embeddings"}),
+        checks=_checks(headers.get("x-fw-verify")) if operation == "chat" else (),
         receipt=headers.get("x-fw-receipt") == "1",
         embedded=request.embedded,
         user_agent=_plain(headers.get("user-agent", "")),

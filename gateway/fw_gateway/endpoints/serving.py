@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from fw_gateway.config import Config
 from fw_gateway.endpoints.calls import Resolver, call_of, read_chat, read_embeddings
-from fw_gateway.endpoints.request import Request, reply
+from fw_gateway.endpoints.request import Request, parse_object, reply, want
 from fw_gateway.engine import Engine
 from fw_gateway.values import Call, Operation, Reply, Trace
 from fw_policies import explain
@@ -31,6 +31,14 @@ class Serving:
         """Serve embeddings, always of a pinned model."""
         call, policy, model = self._read(request, "embeddings")
         return await self._engine.answer(call, policy, model)
+
+    async def verdict(self, request: Request) -> Reply:
+        """The client's own verdict on an answer; rejected, the next target's answer is the reply."""
+        fields = parse_object(request.body)
+        accept = want(fields, "accept", bool, "true or false", needed=True)
+        number = want(fields, "attempt", int, "a whole number")
+        name = request.parameters["id"]
+        return await self._engine.verdict(name, accept=accept, number=number, key_id=request.key_id)
 
     async def explain(self, request: Request) -> Reply:
         """The plan for a chat request; nothing is dispatched."""

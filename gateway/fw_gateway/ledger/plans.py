@@ -67,6 +67,8 @@ def dump(plan: Plan) -> dict[str, Any]:
         "prices": plan.prices,
         "propensity": plan.propensity,
         "explored": plan.explored,
+        "verify": list(plan.verify),
+        "effort": plan.effort,
         "otherwise": plan.otherwise,
         "evidence": dict(plan.evidence),
     }
@@ -76,6 +78,7 @@ def load(text: Mapping[str, Any]) -> Plan:
     """The plan that `dump` made plain. Fields it does not know take their defaults, so that old rows stay readable."""
     known = {name: text[name] for name in Plan.__dataclass_fields__ if name in text}
     targets = [_load_target(target) for target in text["all"]]
+    known["verify"] = tuple(text.get("verify", ()))
     known["targets"] = tuple(targets[number] for number in text["targets"])
     known["candidates"] = tuple(
         Candidate(

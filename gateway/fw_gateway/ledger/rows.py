@@ -30,6 +30,8 @@ def call_row(record: Record, digest: str | None) -> tuple[Any, ...]:
     first = None
     if served is not None and served.ttft is not None:
         first = served.started + served.ttft - call.started
+        if record.accepted is not None:  # a held answer was read by nobody before it was accepted
+            first = record.accepted - call.started
     return (
         call.decision_id,
         call.started_ns,
@@ -121,4 +123,6 @@ def _attempt(attempt: Attempt, record: Record) -> dict[str, Any]:
         "input_tokens": None if usage is None else _stored(usage.input_tokens),
         "output_tokens": None if usage is None else _stored(usage.output_tokens),
         "span_id": attempt.span_id,
+        "check": attempt.check,
+        "accepted": attempt.accepted,
     }

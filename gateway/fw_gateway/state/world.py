@@ -21,6 +21,9 @@ STEPS = 2000
 MEMORY = 4096
 """Plans remembered per world; beyond that the oldest half is forgotten."""
 
+ACCEPTED = "fw.accepted"
+"""The outcome under which statistics keep how often a model's answers pass their step's checks."""
+
 _OURS = frozenset({"timeout", "connection_error", "stream_interrupted", "invalid_response"})
 """Failures that are the deployment's own, beside 5xx."""
 
@@ -95,7 +98,7 @@ class Worlds:
         agent, step = self._counted(record.call.identity.agent, record.call.identity.step)
         now = clock.monotonic()
         for attempt in record.attempts:
-            if attempt.outcome not in {"success", "error", "timeout"}:
+            if attempt.outcome not in {"success", "rejected", "error", "timeout"}:
                 continue
             self._health(attempt, now)
             usage = attempt.usage
@@ -106,7 +109,7 @@ class Worlds:
                     step=step,
                     model=attempt.target.model,
                     deployment=attempt.target.deployment,
-                    ok=attempt.outcome == "success",
+                    ok=attempt.outcome in {"success", "rejected"},
                     ttft=attempt.ttft,
                     latency=latency,
                     input_tokens=usage.input_tokens if usage else None,
@@ -117,6 +120,9 @@ class Worlds:
                     error_type=attempt.error_type,
                 )
             )
+            if attempt.accepted is not None:
+                seen = OutcomeSeen(agent, step, attempt.target.model, ACCEPTED, float(attempt.accepted))
+                self.statistics.outcome(seen)
         self._changed = self.dirty = True
 
     def _counted(self, agent: str, step: str) -> tuple[str, str]:
@@ -133,7 +139,9 @@ class Worlds:
         if deployment is None:
             return
         failed = attempt.error_type in _OURS or (attempt.status or 0) >= 500
-        if (attempt.outcome == "success" or failed) and deployment.circuit.observe(ok=not failed, now=now):
+        if (attempt.outcome in {"success", "rejected"} or failed) and deployment.circuit.observe(
+            ok=not failed, now=now
+        ):
             self._taken = -FRESH
         self._changed = True
 

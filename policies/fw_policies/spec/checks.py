@@ -10,7 +10,7 @@ ANY_CHECK = "*"
 """What a client says that runs whatever check its step asks for."""
 MOST = 8
 """Checks that one step may name."""
-_SPELT = re.compile(r"([A-Za-z_][\w.-]{0,63})(?:\((.*)\))?", re.DOTALL)
+_SPELT = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]{0,63})(?:\((.*)\))?", re.DOTALL)
 
 
 def split(check: str) -> tuple[str, str]:

@@ -78,9 +78,14 @@ def rewrite(body: bytes, fields: Mapping[str, Any], *, model: str, usage: bool) 
         return body
     options = fields.get("stream_options")
     if "stream_options" not in fields:
-        brace = body.index(b"{") + 1
-        return body[:brace] + b'"stream_options":{"include_usage":true},' + body[brace:]
+        return with_member(body, "stream_options", {"include_usage": True})
     return _replace(body, "stream_options", orjson.dumps({**(options or {}), "include_usage": True}))
+
+
+def with_member(body: bytes, name: str, value: Any) -> bytes:
+    """The request with one more member, which it has not yet; it must have another."""
+    brace = body.index(b"{") + 1
+    return body[:brace] + orjson.dumps({name: value})[1:-1] + b"," + body[brace:]
 
 
 def usage_of(found: Any) -> Usage | None:

@@ -1,0 +1,89 @@
+"""What goes back to the client: headers, refusals, receipts."""
+
+from math import ceil
+
+import orjson
+
+from fw_gateway.attempt import Opened
+from fw_gateway.errors import GatewayError
+from fw_gateway.providers.dialects import openai_chat
+from fw_gateway.values import Attempt, Fault, Record, Reply
+from fw_policies.model import NANO_USD
+
+
+def usd(nano: int) -> str:
+    """Nano-USD as decimal dollars."""
+    sign, nano = ("-", -nano) if nano < 0 else ("", nano)
+    whole, part = divmod(nano, NANO_USD)
+    return f"{sign}{whole}.{part:09d}".rstrip("0").rstrip(".")
+
+
+def headers_of(record: Record) -> dict[str, str]:
+    """What every answer carries: ids and trace."""
+    call = record.call
+    flags = call.trace.flags & 3
+    return {
+        "x-request-id": call.request_id,
+        "x-fw-decision-id": call.decision_id,
+        "traceresponse": f"00-{call.trace.trace_id}-{call.span_id}-{flags:02x}",
+    }
+
+
+def refusal(error: GatewayError, record: Record) -> Reply:
+    """An error of ours as a reply."""
+    headers = headers_of(record)
+    headers["Content-Type"] = "application/json"
+    headers["x-should-retry"] = "false"
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(ceil(error.retry_after))
+    return Reply(error.status, headers, orjson.dumps(error.body()), record)
+
+
+def cure(fault: Fault) -> str:
+    """What to do about an upstream's fault; empty when there is nothing to say."""
+    if fault.status in {401, 402, 403}:
+        return "The provider refused the gateway's own key: check it with `fw doctor`."
+    return ""
+
+
+def receipt(record: Record, attempt: Attempt) -> str:
+    """What a stream's reader is told at its end: cost, usage, model."""
+    usage, cost, budget = attempt.usage, record.cost, record.call.identity.budget
+    found: dict[str, object] = {
+        "cost": usd(cost) if cost is not None else None,
+        "usage": None
+        if usage is None
+        else {
+            "prompt_tokens": usage.input_tokens,
+            "completion_tokens": usage.output_tokens,
+            "cached_tokens": usage.cached_tokens,
+        },
+        "model": attempt.target.model,
+        "ttft": attempt.ttft,
+        "budget_remaining": usd(budget - cost) if budget is not None and cost is not None else None,
+    }
+    return orjson.dumps(found).decode()
+
+
+def priced(record: Record) -> dict[str, str]:
+    """What the call has cost so far, and what is left, as far as it is known."""
+    cost, budget = record.cost, record.call.identity.budget
+    if cost is None:
+        return {}
+    found = {"x-fw-cost": usd(cost)}
+    if budget is not None:
+        found["x-fw-budget-remaining"] = usd(budget - cost)
+    return found
+
+
+def whole(record: Record, found: Opened, body: bytes) -> Reply:
+    """An answer that is there whole: as it came, or, of a stream that was held, all of its events at once."""
+    headers = {**headers_of(record), **priced(record)}
+    headers["Content-Type"] = found.content_type
+    headers["x-fw-model"] = found.attempt.target.model
+    if found.tail:
+        headers["Cache-Control"] = "no-cache"
+        if record.call.receipt:
+            body += openai_chat.comment(f"fw-receipt {receipt(record, found.attempt)}")
+        body += found.tail
+    return Reply(found.status, headers, body, record)
