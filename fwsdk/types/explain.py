@@ -20,6 +20,14 @@ class Plan(Wire):
     objective: str | None = None
     confidence: float | None = None
     strategy: str = ""
+    verify: list[str] = Field(default_factory=list)
+    """Checks that an answer must pass before it counts."""
+    effort: str | None = None
+    """Reasoning effort asked for where the caller did not."""
+    arms: list[Mapped] = Field(default_factory=list)
+    """Of a mixture: what is drawn from, with weights."""
+    explores: Mapped | None = None
+    """What is not proven and may be tried instead, and how often."""
     reason: str = ""
     """`baseline`, `pinned`, `best_score`, ...: why this and nothing else."""
     baseline: str | None = None

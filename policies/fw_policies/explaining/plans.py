@@ -6,6 +6,7 @@ from math import isfinite
 from typing import Any
 
 from fw_policies.model import Candidate, Estimate, Outlook, Plan, Requirement
+from fw_policies.spec.checks import short
 
 P95 = 0.95
 MEASURES = ("quality", "ttft", "latency", "cost", "output_tokens")
@@ -23,6 +24,10 @@ def mapping(plan: Plan, *, decision_id: str, actual: Mapping[str, Any] | None = 
         "objective": plan.objective or None,
         "confidence": plan.confidence,
         "strategy": plan.strategy,
+        "verify": [short(check) for check in plan.verify],
+        "effort": plan.effort,
+        "arms": [_arm(weight, arm) for weight, arm in plan.arms],
+        "explores": _explores(plan),
         "reason": plan.reason,
         "baseline": plan.baseline,
         "otherwise": plan.otherwise,
@@ -68,10 +73,35 @@ def _target(plan: Plan, number: int) -> dict[str, Any]:
         "model": target.model,
         "deployment": target.deployment,
         "provider": target.provider,
-        "when": "every call" if number == 0 else "when what is above it failed",
+        "when": _when(plan, number),
         "cost": _estimate(outlook.cost),
         "self_hosted": target.self_hosted,
     }
+
+
+def _when(plan: Plan, number: int) -> str:
+    if number == 0:
+        return "every call"
+    return "when what is above it was rejected" if plan.strategy == "cascade" else "when what is above it failed"
+
+
+def _arm(weight: float, plan: Plan) -> dict[str, Any]:
+    return {
+        "weight": weight,
+        "strategy": plan.strategy,
+        "models": list(dict.fromkeys(target.model for target in plan.targets)),
+        "verify": [short(check) for check in plan.verify],
+        "effort": plan.effort,
+    }
+
+
+def _explores(plan: Plan) -> dict[str, Any] | None:
+    """What may be tried instead, and how often; `weight` is given that something is."""
+    found = plan.exploration
+    if found is None:
+        return None
+    trials = [{"weight": weight, "deployment": trial.targets[0].deployment} for weight, trial in found.trials]
+    return {"share": found.share, "max_cost": found.max_cost, "trials": trials}
 
 
 def _requirement(line: Requirement, plan: Plan) -> dict[str, Any]:

@@ -21,6 +21,7 @@ TITLES = {
     "degraded": "STAND-IN",
     "pinned": "PINNED",
     "infeasible": "REFUSED",
+    "explored": "EXPLORED",
 }
 
 
@@ -51,10 +52,13 @@ def _head(found: Mapping[str, Any]) -> Iterator[str]:
 def title(found: Mapping[str, Any]) -> str:
     """The plan in a word, with its walk."""
     word = TITLES.get(found["reason"])
-    walk = "FALL BACK" if found["strategy"] == "fall_back" else "SINGLE"
+    strategy = str(found["strategy"])
+    walk = strategy.replace("_", " ").upper()
+    if found["verify"]:
+        walk = f"{walk} until {', '.join(found['verify'])}"
     if word is None:
         return walk
-    return f"{word}, {walk.lower()}" if found["strategy"] == "fall_back" else word
+    return f"{word}, {walk.lower()}" if strategy != "single" or found["verify"] else word
 
 
 def _tree(found: Mapping[str, Any]) -> Iterator[str]:
@@ -103,9 +107,14 @@ def _attempts(target: Mapping[str, Any], actual: Mapping[str, Any]) -> str:
     mine = [a for a in actual["attempts"] if a["deployment"] == target["deployment"]]
     if not mine:
         return "not run"
-    return ", ".join(
-        a["outcome"] if a["outcome"] == "success" else f"{a['outcome']} {a['error_type']}".strip() for a in mine
-    )
+    return ", ".join(_judged(a) if not a["error_type"] else f"{a['outcome']} {a['error_type']}" for a in mine)
+
+
+def _judged(attempt: Mapping[str, Any]) -> str:
+    """What became of an attempt that gave an answer: whether it passed its check, when it had one."""
+    if attempt["outcome"] == "rejected":
+        return f"rejected by {attempt.get('check') or 'its check'}"
+    return "accepted" if attempt.get("accepted") else str(attempt["outcome"])
 
 
 def _requirements(found: Mapping[str, Any]) -> Iterator[str]:
@@ -139,7 +148,17 @@ def _rest(found: Mapping[str, Any], *, show_all: bool) -> Iterator[str]:
         if evidence.get("missing"):
             yield from _wrapped("missing", str(evidence["missing"]))
     for note in found["notes"]:
-        if note["rule"] in {"choose", "baseline", "stand_in", "relax", "pinned"}:
+        if note["rule"] in {
+            "choose",
+            "baseline",
+            "stand_in",
+            "relax",
+            "pinned",
+            "verify",
+            "mixture",
+            "explore",
+            "sticky",
+        }:
             yield from _wrapped("because", note["text"])
     if found["policy"]:
         yield f"{'try':<10}  fw explain {found['policy']}/{found['step']} --all"
