@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import pydantic
 
-from fwsdk import types
+from fwsdk import _verify, types
 from fwsdk._clock import SYSTEM, Clock
 from fwsdk._engine import open_engine
 from fwsdk._http import HttpTransport
@@ -20,7 +21,7 @@ from fwsdk._stream import AsyncStream
 from fwsdk.config import DEFAULT_RETRIES, DEFAULT_TIMEOUT, settings
 from fwsdk.errors import InvalidReply
 from fwsdk.run import AsyncRun
-from fwsdk.transport import Engine, Request, Transport
+from fwsdk.transport import Engine, Request, Response, Transport
 
 if TYPE_CHECKING:
     from fwsdk.types.embeddings import Embeddings
@@ -97,25 +98,24 @@ class AsyncClient:
         """
         fields |= {"model": model, "tools": tools, "response_format": response_format, "max_tokens": max_tokens}
         thread, body, shape = _chat_body(asked, fields)
-        deadline = self._pipeline.deadline(timeout)
+        deadline, check = self._pipeline.deadline(timeout), current().verify
         with call_span(model, stream=False, url=self._url, params=body) as call:
-            response, found = await self._pipeline.json(_post(_CHAT, body, call), deadline)
-            call.response(response.headers)
-            call.attributes(response.attributes())
-            completion = _typed(types.chat.ChatCompletion, found)
-            if not completion.choices:
-                raise InvalidReply("the answer has no choices.")
-            reasons = [one.finish_reason for one in completion.choices if one.finish_reason]
-            call.finish(completion.model, completion.id, reasons)
-        return Reply(
-            completion,
-            thread,
-            response.headers,
-            cost=call.cost,
-            decision_id=call.decision_id,
-            budget_left=_money(response.headers.get("x-fw-budget-remaining")),
-            shape=shape,
-        )
+            request = _post(_CHAT, body, call, checked=check is not None)
+            response, found = await self._pipeline.json(request, deadline)
+            reply = _reply_of(call, response, found, (thread, shape))
+            while check is not None and _verify.asked(response.headers):
+                accepted = await _verify.run(check, reply, deadline)
+                told = _verify.verdict(response.headers, request.headers, accept=accepted)
+                response, found = await self._pipeline.json(told, deadline)
+                if accepted:
+                    call.response(response.headers)
+                    call.attributes(response.attributes())
+                    reply = replace(reply, verified=True, cost=call.cost)
+                    break
+                reply = _reply_of(call, response, found, (thread, shape))
+            reasons = [one.finish_reason for one in reply.completion.choices if one.finish_reason]
+            call.finish(reply.completion.model, reply.completion.id, reasons)
+        return reply
 
     def stream(
         self,
@@ -134,13 +134,15 @@ class AsyncClient:
         thread, body, shape = _chat_body(asked, fields)
         body["stream"] = True
         body.setdefault("stream_options", {"include_usage": True})
+        check = current().verify
         return AsyncStream(
             self._pipeline,
-            lambda call: _post(_CHAT, body, call, receipt=True),
+            lambda call: _post(_CHAT, body, call, receipt=True, checked=check is not None),
             lambda: call_span(model, stream=True, url=self._url, params=body),
             timeout=timeout,
             asked=thread,
             shape=shape,
+            check=check,
         )
 
     async def embed(
@@ -198,7 +200,9 @@ class AsyncClient:
         if run is not None:
             return _typed(types.explain.Explanation, await self._get(f"/v1/runs/{run}", timeout))
         _, body, _ = _chat_body(asked, {**fields, "model": model})
-        request = Request("POST", "/v1/explain", _json_headers(current().headers()), json.dumps(body).encode())
+        declared = _verify.DECLARED if current().verify is not None else {}
+        headers = _json_headers({**current().headers(), **declared})
+        request = Request("POST", "/v1/explain", headers, json.dumps(body).encode())
         _, found = await self._pipeline.json(request, self._pipeline.deadline(timeout))
         return _typed(types.explain.Explanation, found)
 
@@ -296,8 +300,36 @@ def _json_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {**headers, "content-type": "application/json", "accept": "application/json"}
 
 
-def _post(path: str, body: Mapping[str, Any], call: CallSpan, *, receipt: bool = False) -> Request:
+def _reply_of(
+    call: CallSpan,
+    response: Response,
+    found: Mapping[str, Any],
+    asked: "tuple[Conversation, type[pydantic.BaseModel] | None]",
+) -> Reply:
+    """The reply to what was `asked` (conversation and shape); the call's span learns of it."""
+    call.response(response.headers)
+    call.attributes(response.attributes())
+    completion = _typed(types.chat.ChatCompletion, found)
+    if not completion.choices:
+        raise InvalidReply("the answer has no choices.")
+    return Reply(
+        completion,
+        asked[0],
+        response.headers,
+        cost=call.cost,
+        decision_id=call.decision_id,
+        budget_left=_money(response.headers.get("x-fw-budget-remaining")),
+        shape=asked[1],
+        verified=_verify.said(response.headers),
+    )
+
+
+def _post(
+    path: str, body: Mapping[str, Any], call: CallSpan, *, receipt: bool = False, checked: bool = False
+) -> Request:
     headers = _json_headers(call.headers)
+    if checked:
+        headers |= _verify.DECLARED
     if receipt:
         headers |= {"accept": "text/event-stream", "x-fw-receipt": "1"}
     return Request("POST", path, headers, json.dumps(body, allow_nan=False, ensure_ascii=False).encode())

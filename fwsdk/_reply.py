@@ -71,6 +71,8 @@ class Reply:
     budget_left: Money = UNKNOWN
     shape: "type[pydantic.BaseModel] | None" = None
     """The class given as `response_format`."""
+    verified: bool | None = None
+    """Whether it passed the checks of its step; False: none did, and this is the last. None: nobody asked this client."""
 
     @property
     def message(self) -> "Message":

@@ -1,8 +1,9 @@
 """Who a call is for: agent, step, run and the rest, carried by a context variable, written as headers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from fwsdk._money import UNKNOWN, ZERO, Money
 
@@ -28,6 +29,8 @@ class Scope:
     """What the whole run may cost; unknown: no limit of its own."""
     index: int | None = None
     """Which step of the run this is, from 1."""
+    verify: Callable[..., Any] | None = field(default=None, compare=False)
+    """The check that this step's answers must pass, run in this process; it is no header, for only our own calls run it."""
 
     def __post_init__(self) -> None:
         for one in fields(self):

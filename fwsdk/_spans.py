@@ -1,7 +1,7 @@
 """The three spans of the caller's side: invoke_agent, step, and the call as the agent saw it. No usage here: attempts carry it."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -160,6 +160,7 @@ def step_span(
     path: str = "",
     task: str = "",
     parent: ScopeSpan | None = None,
+    verify: Callable[..., Any] | None = None,
 ) -> ScopeSpan:
     """Open a step of the current run (or of `parent`): span `step {step}`. `index` None: the next of the run."""
     outer = SCOPE.get() if parent is None else parent.scope
@@ -167,7 +168,7 @@ def step_span(
     if account is not None:
         account.steps += 1
         index = index or account.steps
-    scope = replace(outer, step=step, attempt=attempt, path=path, task=task, index=index)
+    scope = replace(outer, step=step, attempt=attempt, path=path, task=task, index=index, verify=verify)
     attributes: dict[str, AttributeValue] = {
         "fw.step.name": step,
         "fw.step.attempt": attempt,

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from contextvars import copy_context
 from types import TracebackType
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import pydantic
 
-from fwsdk import types
+from fwsdk import _verify, types
 from fwsdk._money import UNKNOWN, Money
-from fwsdk._pipeline import Deadline, Pipeline, within
+from fwsdk._pipeline import Deadline, Pipeline, read, within
 from fwsdk._reply import Conversation, Reply
 from fwsdk._spans import CallSpan
 from fwsdk._sse import Event, Framer, TooLong
@@ -95,8 +95,11 @@ class AsyncStream:
         timeout: float | None,
         asked: Conversation,
         shape: "type[pydantic.BaseModel] | None",
+        check: "_verify.Check | None" = None,
     ) -> None:
         """Made by `stream(...)` of a client."""
+        self._check = check
+        self._verified: bool | None = None
         self._pipeline = pipeline
         self._request = request
         self._asked = asked
@@ -163,9 +166,54 @@ class AsyncStream:
         if self._response is None or self._deadline is None:
             self._deadline = self._pipeline.deadline(self._timeout)
             self._call = self._context.run(self._span)
-            self._response = await self._pipeline.send(self._request(self._call), self._deadline)
+            request = self._request(self._call)
+            self._response = await self._pipeline.send(request, self._deadline)
             self._call.response(self._response.headers)
+            if self._check is not None:
+                await self._judged(self._check, self._call, self._deadline, request.headers)
         return self._response, self._deadline
+
+    async def _judged(
+        self, check: "_verify.Check", call: CallSpan, deadline: Deadline, sent: Mapping[str, str]
+    ) -> None:
+        """Read answers whole until the check accepts one: nobody sees a piece of an answer that is rejected."""
+        while (response := self._response) is not None and _verify.asked(response.headers):
+            while not self._terminated and await self._more(response, deadline):
+                pass
+            if self._gathered.finish is None:
+                self._interrupted("the answer ended without saying why; it is not complete")
+            accepted = await _verify.run(check, self._gave(response, call), deadline)
+            told = _verify.verdict(response.headers, sent, accept=accepted)
+            following = await self._pipeline.send(told, deadline)
+            call.response(following.headers)
+            if accepted:
+                self._verified = True
+                await read(following, deadline)
+                return
+            await response.aclose()
+            self._response, self._terminated = following, False
+            self._framer, self._gathered = Framer(), _Gathered()
+            self._ready.clear()
+            self._verified = _verify.said(following.headers)
+
+    def _gave(self, response: Response, call: CallSpan) -> Reply:
+        """What was gathered, as a reply."""
+        return Reply(
+            self._completion(),
+            self._asked,
+            response.headers,
+            cost=call.cost,
+            decision_id=call.decision_id,
+            budget_left=self._budget_left,
+            shape=self._shape,
+            verified=self._verified,
+        )
+
+    def _completion(self) -> "ChatCompletion":
+        try:
+            return self._gathered.completion()
+        except pydantic.ValidationError as fault:
+            raise StreamInterrupted("the answer has not the shape of a chat answer", text=self.text) from fault
 
     async def _more(self, response: Response, deadline: Deadline) -> bool:
         """Read once; whether there was anything."""
@@ -230,10 +278,7 @@ class AsyncStream:
             async with asyncio.timeout(_TAIL):
                 while await anext(response.body, None) is not None:
                     pass
-        try:
-            completion = self._gathered.completion()
-        except pydantic.ValidationError as fault:
-            raise StreamInterrupted("the answer has not the shape of a chat answer", text=self.text) from fault
+        completion = self._completion()
         call = self._call
         self._over = True
         await response.aclose()
@@ -242,15 +287,7 @@ class AsyncStream:
         call.first_chunk()
         call.attributes(response.attributes())
         call.finish(completion.model, completion.id, (completion.choices[0].finish_reason or "",))
-        self._reply = Reply(
-            completion,
-            self._asked,
-            response.headers,
-            cost=call.cost,
-            decision_id=call.decision_id,
-            budget_left=self._budget_left,
-            shape=self._shape,
-        )
+        self._reply = self._gave(response, call)
 
     async def _drop(self, fault: BaseException) -> None:
         self._over = True

@@ -14,6 +14,7 @@ from fwsdk._clock import SYSTEM, Clock
 from fwsdk._money import Money
 from fwsdk._reply import Reply
 from fwsdk._stream import AsyncStream
+from fwsdk._verify import Check
 from fwsdk.config import DEFAULT_RETRIES, DEFAULT_TIMEOUT
 from fwsdk.run import AsyncRun, Step
 from fwsdk.transport import Transport
@@ -199,9 +200,22 @@ class Run(Facade[AsyncRun]):
         """What the calls of this run have cost so far; unknown as soon as one of them is."""
         return self._inner.cost
 
-    def step(self, name: str, *, attempt: int = 1, index: int | None = None, task: str = "", path: str = "") -> Step:
-        """A step of this run: `with run.step("plan"):`. `attempt` > 1: it is being repeated; `index` None: the next one."""
-        return self._inner.step(name, attempt=attempt, index=index, task=task, path=path)
+    def step(
+        self,
+        name: str,
+        *,
+        attempt: int = 1,
+        index: int | None = None,
+        task: str = "",
+        path: str = "",
+        verify: Check | None = None,
+    ) -> Step:
+        """A step of this run: `with run.step("plan"):`. `attempt` > 1: it is being repeated; `index` None: the next one.
+
+        `verify`: a function of the reply that says whether it may count. Each call of the step returns the first answer that
+        it accepts; a rejected one makes the gateway go on with its plan. See `Reply.verified`.
+        """
+        return self._inner.step(name, attempt=attempt, index=index, task=task, path=path, verify=verify)
 
     @_blocking(AsyncRun.outcome)
     def outcome(self) -> None:

@@ -9,6 +9,7 @@ from fwsdk._clock import fresh_id
 from fwsdk._money import UNKNOWN, ZERO, Money
 from fwsdk._scope import current
 from fwsdk._spans import ScopeSpan, agent_span, step_span
+from fwsdk._verify import Check
 
 if TYPE_CHECKING:
     from fwsdk.types.explain import Explanation
@@ -85,9 +86,22 @@ class AsyncRun:
             return ZERO
         return UNKNOWN if self._span.account is None else self._span.account.cost
 
-    def step(self, name: str, *, attempt: int = 1, index: int | None = None, task: str = "", path: str = "") -> Step:
-        """A step of this run: `with run.step("plan"):`. `attempt` > 1: it is being repeated; `index` None: the next one."""
-        return Step(lambda: step_span(name, attempt=attempt, index=index, task=task, path=path))
+    def step(
+        self,
+        name: str,
+        *,
+        attempt: int = 1,
+        index: int | None = None,
+        task: str = "",
+        path: str = "",
+        verify: Check | None = None,
+    ) -> Step:
+        """A step of this run: `with run.step("plan"):`. `attempt` > 1: it is being repeated; `index` None: the next one.
+
+        `verify`: a function of the reply that says whether it may count. Each call of the step returns the first answer that
+        it accepts; a rejected one makes the gateway go on with its plan. See `Reply.verified`.
+        """
+        return Step(lambda: step_span(name, attempt=attempt, index=index, task=task, path=path, verify=verify))
 
     async def outcome(self, /, **named: bool | float) -> "OutcomeReceipt":
         """Say what became of the run, or of the step this is said in: `tests_pass=True`, `rating=0.8`.
