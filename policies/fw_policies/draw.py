@@ -54,6 +54,11 @@ def kept(plan: Plan, affordable: Callable[[Plan], bool]) -> float:
     return 1.0 - found.share
 
 
+def weighed(plan: Plan, share: float) -> Plan:
+    """The plan with its propensity times `share`: something else could have been drawn before it was."""
+    return plan if share == 1.0 else replace(plan, propensity=plan.propensity * share)
+
+
 def arm(plan: Plan, draw: float) -> Plan:
     """The arm of a mixture that `draw` falls on; a plan without arms is its own."""
     return _armed(plan, pick([weight for weight, _ in plan.arms], draw)) if plan.arms else plan
@@ -73,6 +78,26 @@ def sticky_arm(plan: Plan, *key: str) -> Plan:
         if weight > 0
     ]
     return _armed(plan, min(scores)[1])
+
+
+def stay(plan: Plan, model: str) -> Plan:
+    """The plan with the model that a run or a thread began with in front, as long as nothing speaks against it; else the plan.
+
+    A cascade is what it is: its order is its point.
+    """
+    if plan.strategy in {"cascade", "mixture"} or not plan.targets or plan.targets[0].model == model:
+        return plan
+    mine = [candidate for candidate in plan.candidates if candidate.target.model == model]
+    may = [one for one in mine if not one.excluded or (one.excluded == "unknown" and model == plan.baseline)]
+    if not may:
+        return plan
+    front = [one.target for one in may]
+    targets = (*front, *(target for target in plan.targets if target not in front))
+    plan = replace(
+        plan, targets=targets, strategy="fall_back" if len(targets) > 1 else "single", outlook=may[0].outlook,
+        reason="baseline" if may[0].excluded else plan.reason,
+    )  # fmt: skip
+    return note(plan, "sticky", f"{model} stays: it is what this began with")
 
 
 def name(plan: Plan) -> str:

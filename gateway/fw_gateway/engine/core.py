@@ -11,6 +11,7 @@ import orjson
 from fw_gateway import clock
 from fw_gateway.attempt import Opened
 from fw_gateway.config import Config, Endpoint
+from fw_gateway.engine.choice import Chooser
 from fw_gateway.engine.facts import facts
 from fw_gateway.engine.journey import Asking, Committed, Exhausted, Journey, drive
 from fw_gateway.engine.pending import Pending
@@ -24,6 +25,7 @@ from fw_gateway.errors import (
     UpstreamFailed,
     VerificationFailed,
 )
+from fw_gateway.ledger import Ledger
 from fw_gateway.providers.answers import messages
 from fw_gateway.providers.checks import rejected
 from fw_gateway.providers.dialects import openai_chat
@@ -51,9 +53,16 @@ class Engine:
     """Answers calls."""
 
     def __init__(
-        self, config: Config, worlds: Worlds, recorder: Recorder, route: Callable[[Endpoint], Awaitable[Route]]
+        self,
+        config: Config,
+        worlds: Worlds,
+        recorder: Recorder,
+        *,
+        ledger: Ledger,
+        route: Callable[[Endpoint], Awaitable[Route]],
     ) -> None:
-        """`route` finds the way to an endpoint, starting what must be started first."""
+        """`route` finds the way to an endpoint, starting what must be started first; `ledger` keeps what exploring spends."""
+        self._chooser = Chooser(ledger)
         self._config = config
         self._worlds = worlds
         self._recorder = recorder
@@ -99,7 +108,11 @@ class Engine:
 
         async def begun() -> Reply:
             self.bound(call, policy)
-            plan = record.plan = self.plan(call, policy, model)
+            known = facts(call, policy, model)
+            plan = self._worlds.plan(policy, known)
+            if policy is not None and (plan.targets or plan.arms):
+                plan, journey.reserved = await self._chooser.choose(call, policy, known, plan)
+            record.plan = plan
             record.routing = clock.monotonic() - start
             if not plan.targets:
                 raise NoCandidate(*self._nobody(plan))
@@ -137,6 +150,7 @@ class Engine:
     def close(self) -> None:
         """Let go of the answers that wait for a verdict; their records are written."""
         self._pending.close()
+        self._chooser.close()
 
     async def _guarded(self, journey: Journey, work: Coroutine[None, None, Reply]) -> Reply:
         """The reply of `work`, its failures included; whatever ends it settles the record."""
@@ -291,6 +305,9 @@ class Engine:
             return
         record.ended = clock.monotonic()
         record.status = status
+        if journey.reserved is not None and record.plan is not None:
+            explored = record.plan.targets[0]
+            self._chooser.settle(journey.reserved, [one for one in record.attempts if one.target == explored])
         deployments = {attempt.target.deployment for attempt in record.attempts}
         if failed:
             record.outcome = "failed"

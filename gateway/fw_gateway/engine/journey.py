@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from fw_gateway import clock
 from fw_gateway.attempt import Opened, Try
+from fw_gateway.engine.choice import Reserved
 from fw_gateway.values import Fault, Record
 from fw_policies.flow import Answer, Ask, Commit, Failed, Flow, Open, Told, Verdict, Verify
 
@@ -21,8 +22,8 @@ class Journey:
     failures: list[Failed] = field(default_factory=list)
     rejection: Verdict | None = None
     """The newest verdict against an answer."""
-    reserved: int = 0
-    """Nano-USD set aside for what is explored."""
+    reserved: Reserved | None = None
+    """What was set aside, when this is explored."""
 
     def left(self) -> float:
         """Seconds until the call's deadline."""

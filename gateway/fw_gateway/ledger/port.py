@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from fw_gateway.ledger.purses import Entry
 from fw_gateway.values import Record
 from fw_policies.model import Plan
 
@@ -118,6 +119,14 @@ class Ledger(Protocol):
 
     def load_statistics(self) -> Mapping[str, Any] | None:
         """The newest snapshot; None when there is none, or it cannot be read."""
+        ...
+
+    def reserve(self, wanted: Entry, ceiling: int, returned: Sequence[Entry] = ()) -> tuple[bool, int]:
+        """Set an amount aside, durably, if what is spent stays within `ceiling`; whether it was, and what is spent now.
+
+        Raises:
+            LedgerError: it could not be written.
+        """
         ...
 
     def close(self) -> None:

@@ -79,6 +79,14 @@ MIGRATIONS: tuple[str, ...] = (
         body BLOB NOT NULL               -- zlib, JSON
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE purses (
+        name TEXT NOT NULL,
+        day TEXT NOT NULL,               -- ISO, UTC
+        spent INTEGER NOT NULL,          -- nano-USD, reservations included
+        PRIMARY KEY (name, day)
+    ) WITHOUT ROWID;
+    """,
 )
 
 

@@ -18,8 +18,9 @@ from typing import Any
 import orjson
 
 from fw_gateway import clock
-from fw_gateway.ledger import plans, rows, schema
+from fw_gateway.ledger import plans, purses, rows, schema
 from fw_gateway.ledger.port import Decision, LedgerError, Report, Served, Stored
+from fw_gateway.ledger.purses import Entry
 from fw_gateway.values import Record
 from fw_policies.model import Plan
 
@@ -161,6 +162,30 @@ class SqliteLedger:
             _log.warning("%s: the saved statistics cannot be read (%s); learning begins anew", self.path, fault)
             return None
         return loaded
+
+    def reserve(self, wanted: Entry, ceiling: int, returned: Sequence[Entry] = ()) -> tuple[bool, int]:
+        """Set an amount aside if what is spent stays within `ceiling`; whether it was, and what is spent now. `returned` is booked first.
+
+        It is on the disk when this returns: a power cut forgets no reservation.
+
+        Raises:
+            LedgerError: it could not be written.
+        """
+        try:
+            with self._lock:
+                self._connection.execute("PRAGMA synchronous=FULL")
+                try:
+                    with _transaction(self._connection) as connection:
+                        purses.add(connection, returned)
+                        before = purses.spent(connection, wanted.purse, wanted.day)
+                        fits = before + wanted.amount <= ceiling
+                        if fits:
+                            purses.add(connection, [wanted])
+                finally:
+                    self._connection.execute("PRAGMA synchronous=NORMAL")
+        except sqlite3.Error as fault:
+            raise LedgerError(f"Nothing could be reserved in {self.path}: {fault}.") from fault
+        return fits, before + wanted.amount if fits else before
 
     def close(self) -> None:
         """Let go of the file."""
