@@ -1,6 +1,6 @@
 """EXPLAIN as text, from the mapping alone: who serves, what is expected beside what happened, what was rejected and why."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fw_policies.explaining.numbers import UNKNOWN, interval, money, seconds, share, tokens
@@ -69,6 +69,11 @@ def _tree(found: Mapping[str, Any]) -> Iterator[str]:
     for measure in ("quality", "ttft", "latency", "cost"):
         happened = _actual(measure, actual, found) if actual is not None else ""
         yield f"  {measure:<{LEFT - 2}}  {interval(measure, planned[measure]):<{MIDDLE}}{happened}"
+    if found["arms"]:
+        yield from _arms(found["arms"])
+        yield ""
+        yield f"{'promise':<10}  {certificate}"
+        return
     last = len(found["targets"]) - 1
     for number, target in enumerate(found["targets"]):
         branch = "└─" if number == last else "├─"
@@ -85,6 +90,16 @@ def _tree(found: Mapping[str, Any]) -> Iterator[str]:
         yield "  nothing may serve"
     yield ""
     yield f"{'promise':<10}  {certificate}"
+
+
+def _arms(arms: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What a mixture is drawn from."""
+    for number, arm in enumerate(arms, 1):
+        branch = "└─" if number == len(arms) else "├─"
+        effort = f", effort {arm['effort']}" if arm["effort"] else ""
+        yield (
+            f"  {branch} {number} {' → '.join(arm['models'])}{effort}".ljust(LEFT + 2) + f"{arm['weight']:.3g} of calls"
+        )
 
 
 def _place(target: Mapping[str, Any]) -> str:
