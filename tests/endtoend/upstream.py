@@ -110,6 +110,12 @@ def requests(peer: socket.socket) -> Iterator[tuple[dict[str, str], bytes]]:
             yield headers, body
 
 
+def says(model: str) -> str:
+    """What a model answers: `fx-say:TEXT` says TEXT, all others sixty words."""
+    name, _, text = model.removeprefix("fx-").partition(":")
+    return text if name == "say" else ANSWER
+
+
 def events(model: str, usage: bool) -> list[bytes]:
     """The canonical stream: a role, sixty words, a finish, the usage when asked for, the end."""
 
@@ -119,7 +125,7 @@ def events(model: str, usage: bool) -> list[bytes]:
         return b"data: " + json.dumps(chunk).encode() + b"\n\n"
 
     found = [event({"role": "assistant", "content": ""})]
-    found += [event({"content": word if i == 0 else " " + word}) for i, word in enumerate(WORDS)]
+    found += [event({"content": word if i == 0 else " " + word}) for i, word in enumerate(says(model).split(" "))]
     found.append(event({}, "stop"))
     if usage:
         last = {
@@ -194,7 +200,7 @@ def answer(peer: socket.socket, mode: str, fields: dict, seen: Seen) -> bool:
 
 def complete(peer: socket.socket, name: str, model: str, seen: Seen) -> bool:
     """Non-streaming modes."""
-    message = {"role": "assistant", "content": ANSWER}
+    message = {"role": "assistant", "content": says(model)}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
     body = json.dumps(
         {"id": "c-1", "object": "chat.completion", "created": 1, "model": model, "choices": [choice], "usage": USAGE}
@@ -225,7 +231,7 @@ def stream(peer: socket.socket, mode: str, found: list[bytes], seen: Seen) -> bo
     frame = bytes if name == "cut_close" else chunked
     framing = "connection: close" if name == "cut_close" else "transfer-encoding: chunked"
     peer.sendall(head(200, "text/event-stream", framing))
-    if name in {"ok", "slow", "nodone"}:
+    if name in {"ok", "say", "slow", "nodone"}:
         for event in found[:-1] if name == "nodone" else found:
             peer.sendall(chunked(event))
             if name == "slow":

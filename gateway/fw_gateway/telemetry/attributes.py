@@ -134,7 +134,8 @@ def first_chunk(record: Record) -> float | None:
     served = record.served
     if served is None or served.ttft is None or not record.call.stream:
         return None
-    return _duration(record.call.started, served.started + served.ttft)
+    first = record.accepted if record.accepted is not None else served.started + served.ttft
+    return _duration(record.call.started, first)
 
 
 def overhead(record: Record) -> float:
@@ -316,6 +317,10 @@ def attempt_attributes(attempt: Attempt, *, stream: bool) -> dict[str, Value]:
         found["http.request.resend_count"] = attempt.resends
     if attempt.response_id:
         found["gen_ai.response.id"] = short(attempt.response_id)
+    if attempt.check:
+        found["fw.attempt.check"] = attempt.check
+    if attempt.accepted is not None:
+        found["fw.attempt.accepted"] = attempt.accepted
     if stream:
         _stream(attempt, found)
     if attempt.usage is not None:
