@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fw_gateway.cli import output
+from fw_gateway.cli import learning, output
 from fw_gateway.cli.options import ConfigFile, Json, read_config
 from fw_gateway.config.policies import builtin_names, check_policies, parse_text
 from fw_gateway.config.problems import Problem, Problems, near
@@ -104,3 +104,6 @@ def _refuse(file: Path, problems: list[Problem]) -> None:
     count = len(problems)
     details = [f"  {problem}" for problem in problems]
     raise output.Fail(f"{file}: {count} problem{'s' if count != 1 else ''}", code=output.USAGE, details=details)
+
+
+learning.register(group)
