@@ -302,13 +302,14 @@ def diff(config: Config, a: Policy, b: Policy, *, since_ns: int) -> dict[str, An
     """Per step: the plan under A and under B, what the change costs a month at the volume so far, and the promise of quality."""
     world = whatif.world(config)
     path = Path(config.server.state_dir) / FILE
-    past = [one for one in history(config, since_ns) if one.policy == a.name] if path.is_file() else []
+    every = history(config, since_ns) if path.is_file() else ()
+    past = [one for one in every if one.policy == a.name] or [one for one in every if one.policy == b.name]
     agents = sorted({one.agent for one in past}) or [
         next((agent for agent, name in config.agents.items() if name == a.name), a.name)
     ]
     seen = Counter((one.agent, one.step) for one in past)
     steps = list(dict.fromkeys([*a.steps, *b.steps]))
-    pairs = list(dict.fromkeys([*((agents[0], step) for step in steps), *seen]))
+    pairs = list(dict.fromkeys([*((agents[0], step) for step in steps), *seen])) or [(agents[0], "*")]
     sizes = _sizes(past)
     days = _days(config, since_ns) if past else 1.0
     rows = []
