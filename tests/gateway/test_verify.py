@@ -42,7 +42,7 @@ async def checked(upstream: Upstream, tmp_path: Path) -> AsyncIterator[Client]:
     endpoints = []
     for name in ("a-cheap", "b-strong"):
         found = endpoint(name, "here", upstream.url)
-        endpoints.append(replace(found, target=replace(found.target, price=TokenPrice(10**9, 10**9), max_output=100)))
+        endpoints.append(replace(found, target=replace(found.target, price=TokenPrice(10**10, 10**10), max_output=100)))
     policies = {
         name: {"baseline": "b-strong", "default": {**LINES, **more}}
         for name, more in {
@@ -138,6 +138,24 @@ async def test_a_policy_that_refuses_answers_with_an_error_instead(
     assert (status, error["code"]) == (502, "verification_failed")
     assert "json_schema" in error["message"]
     assert (await checked.recorded()).outcome == "failed"
+
+
+async def test_a_cascade_ends_when_the_budget_is_spent_and_the_last_answer_is_passed_on(
+    checked: Client, upstream: Upstream
+) -> None:
+    upstream.scripts |= {"a-cheap": saying(BAD), "b-strong": saying(GOOD)}
+    fields = {**ASKED, "max_tokens": 1}
+    status, headers, body = await checked.chat("auto", fields=fields, x_fw_policy="schema", x_fw_budget="0.0001 USD")
+    assert (status, text_of(body), headers["x-fw-verify-failed"]) == (200, BAD, "json_schema")
+    assert upstream.count("b-strong") == 0
+
+
+async def test_a_pinned_call_is_checked_when_the_client_says_so(checked: Client, upstream: Upstream) -> None:
+    upstream.scripts["a-cheap"] = saying("one")
+    _, headers, _ = await checked.chat("a-cheap", x_fw_verify="*")
+    assert headers["x-fw-verify"] == "client"
+    status, headers, body = await judged(checked, headers["x-fw-decision-id"], False)
+    assert (status, text_of(body), headers["x-fw-verify-failed"]) == (200, "one", "client")
 
 
 async def test_a_single_target_is_checked_too(checked: Client, upstream: Upstream) -> None:

@@ -129,7 +129,9 @@ class Chooser:
     def _cost(self, call: Call, facts: Facts, trial: Plan) -> int | None:
         """What the explored attempt may cost at most."""
         left = max(0.0, call.deadline - clock.monotonic())
-        return worst(trial.targets[0], facts, size=len(call.body), seconds=left)
+        asked = call.fields.get("n")
+        choices = asked if isinstance(asked, int) and asked > 1 else 1
+        return worst(trial.targets[0], facts, size=len(call.body), seconds=left, choices=choices)
 
     def _stays(self, plan: Plan, key: tuple[str, ...]) -> Plan:
         began = self._began.get(key)

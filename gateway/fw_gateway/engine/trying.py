@@ -34,6 +34,9 @@ class Trying:
     async def open(self, journey: Journey, ask: Open) -> Opened | Failed:
         """One target: an attempt, and one more at the same place when that may help."""
         target = ask.target
+        budget, cost = journey.record.call.identity.budget, journey.record.cost
+        if ask.cascade and budget is not None and cost is not None and cost >= budget:
+            return Failed(target, Fault("budget_exceeded", "the run's budget is spent"), retryable=False)
         circuit = self._worlds.deployments[target.deployment].circuit
         alone = journey.record.plan is not None and len(journey.record.plan.targets) == 1
         if not circuit.admit(clock.monotonic()) and not alone:

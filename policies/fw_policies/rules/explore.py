@@ -71,11 +71,11 @@ def _trial(plan: Plan, candidate: Candidate, ask: Ask) -> Plan:
     return note(trial, "explore", f"{candidate.target.deployment} is tried: it is not proven")
 
 
-def worst(target: Target, facts: Facts, *, size: int, seconds: float) -> int | None:
+def worst(target: Target, facts: Facts, *, size: int, seconds: float, choices: int = 1) -> int | None:
     """Nano-USD that one attempt may cost at most; None when nothing bounds it.
 
     A token is at least one byte of the request's `size`, but an image may be any number of them. A machine is paid for at most
-    `seconds`, what is left of the call.
+    `seconds`, what is left of the call. `choices` answers are written, each up to the limit.
     """
     price = target.price
     if isinstance(price, MachinePrice):
@@ -84,4 +84,4 @@ def worst(target: Target, facts: Facts, *, size: int, seconds: float) -> int | N
     if price is None or not limits or "vision" in facts.needs:
         return None
     incoming = max(price.input, price.cached_input or 0, price.cache_write or 0)
-    return money.tokens(size + OVERHEAD, incoming) + money.tokens(min(limits), price.output)
+    return money.tokens(size + OVERHEAD, incoming) + money.tokens(choices * min(limits), price.output)

@@ -25,8 +25,10 @@ def verify(plan: Plan, ask: Ask) -> Plan:
 
 
 def declared(plan: Plan, facts: Facts) -> Plan:
-    """The plan of a pinned call with the check that the client itself runs, if it said so."""
-    return _walked(replace(plan, verify=_with_own((), facts))) if facts.checks and plan.targets else plan
+    """The plan of a pinned call with the check that the client itself runs, if it said so; it wanted that model's answer in any case."""
+    if not facts.checks or not plan.targets:
+        return plan
+    return _walked(replace(plan, verify=_with_own((), facts), otherwise="baseline"))
 
 
 def _declared(check: str, facts: Facts) -> bool:
