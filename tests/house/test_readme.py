@@ -36,11 +36,11 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("number", [0, 1, 2])
 def test_its_python_programs_run(number: int, root: Path, gateway: Server, tmp_path: Path) -> None:
     """Each, as it stands but for the port, ends well and prints what it found."""
     programs = blocks(root, "python")
-    assert len(programs) == 2
+    assert len(programs) == 3
     program = tmp_path / "program.py"
     program.write_text(programs[number].replace("http://127.0.0.1:8400", gateway.root))
     done = subprocess.run(

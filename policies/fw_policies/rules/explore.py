@@ -10,13 +10,14 @@ FLOOR = 0.5
 """Share of the exploring that is spread evenly over all trials; the rest follows public priors, which order and never prove."""
 OVERHEAD = 1024
 """Tokens that a chat template may add to a request, at most."""
-_CHOSEN = frozenset({"best_score", "only_eligible", "baseline"})
+_NEVER = frozenset({"pinned", "degraded", "infeasible", "explored"})
+"""Plans in whose place nothing is tried: somebody asked for that model, or there is no baseline to fall back to."""
 
 
 def explore(plan: Plan, ask: Ask) -> Plan:
     """Attach what may be tried: candidates that nothing excludes but want of proof."""
     limits = ask.rules.explore
-    if limits is None or ask.rules.use_baseline or plan.reason not in _CHOSEN:
+    if limits is None or ask.rules.use_baseline or plan.reason in _NEVER:
         return plan
     bar = _bar(plan, ask, limits.max_loss)
     found = [candidate for candidate in plan.candidates if _may_be_tried(candidate, plan, bar)]
