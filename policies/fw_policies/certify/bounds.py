@@ -29,4 +29,3 @@ def lower_mean(values: Vector, delta: float, rng: np.random.Generator, *, draws:
 def upper_mean(values: Vector, delta: float, rng: np.random.Generator, *, draws: int = 4000) -> float:
     """An upper bound of the mean of values in [0, 1] at confidence 1 − delta: `lower_mean` of what they lack to 1."""
     return 1.0 - lower_mean(1.0 - np.clip(values, 0.0, 1.0), delta, rng, draws=draws)
-

@@ -1,0 +1,181 @@
+"""What `fw policy compile` found: a policy, the plan of each step, and the evidence. The gateway reads it; people diff it.
+
+A lock is a file: it is reviewed, committed, rolled back by its digest. It certifies nothing beyond its data, its policy's text and
+its expiry; the gateway serves the baseline as soon as one of them no longer holds.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+VERSION = 1
+
+
+class Unfit(ValueError):
+    """Not a lock, or not one of this version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One part of a step's mixture."""
+
+    models: tuple[str, ...]
+    """Names of the config, in the order they are tried."""
+    weight: float = 1.0
+    effort: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What was proven, on what, and until when."""
+
+    promise: str
+    """As the policy says it, e.g. `quality >= 98% of baseline`."""
+    outcome: str
+    of: str
+    """`run`: it certifies the policy over runs; `step`: the step."""
+    confidence: float
+    quality: float
+    slack: float
+    """Lower bound of quality − floor: ≥ 0."""
+    tested: int
+    """Runs that tested it, none of which had chosen it."""
+    expires: str
+    """ISO date."""
+
+
+@dataclass(frozen=True, slots=True)
+class LockedStep:
+    """The plan of one step."""
+
+    arms: tuple[Arm, ...]
+    """Empty: nothing is certified and the baseline serves."""
+    certificate: Certificate | None = None
+    cost: tuple[float, float, float] | None = None
+    """Nano-USD per call: mean, low, high at 90 %."""
+    saved: tuple[float, float, float] | None = None
+    """Share of the baseline's cost: mean, low, high at 90 %."""
+    reason: str = ""
+    """Why nothing is certified."""
+    more: int | None = None
+    """Runs more of each model that would decide it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """A compiled policy."""
+
+    policy: str
+    version: str
+    """Digest of the policy's text."""
+    baseline: str
+    made: str
+    """ISO date."""
+    data: str
+    """Digest of the outcomes that it was made from."""
+    since: str
+    until: str
+    prices: str
+    seed: int
+    steps: Mapping[str, LockedStep] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Short hash of everything in it: its name for a rollback."""
+        text = json.dumps(to_dict(self), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def why_not(self, step: str, version: str, today: str) -> str:
+        """Why its plan for `step` may not serve under a policy of this version on this day; empty when it may."""
+        found = self.steps.get(step)
+        if found is None:
+            return "it has no such step"
+        if self.version != version:
+            return f"it was made for version {self.version} of the policy"
+        if found.certificate is None or not found.arms:
+            return found.reason or "nothing was certified"
+        if found.certificate.expires <= today:
+            return f"its certificate expired on {found.certificate.expires}"
+        return ""
+
+
+def to_dict(lock: Lock) -> dict[str, Any]:
+    """Plain values, in the order a person reads them."""
+    return {
+        "lock": VERSION,
+        "policy": lock.policy,
+        "version": lock.version,
+        "baseline": lock.baseline,
+        "made": lock.made,
+        "data": {"digest": lock.data, "since": lock.since, "until": lock.until},
+        "prices": lock.prices,
+        "seed": lock.seed,
+        "steps": {name: _step(step) for name, step in sorted(lock.steps.items())},
+    }
+
+
+def _step(step: LockedStep) -> dict[str, Any]:
+    out: dict[str, Any] = {"arms": [_arm(arm) for arm in step.arms]}
+    if step.certificate is not None:
+        c = step.certificate
+        out["certificate"] = {
+            "promise": c.promise, "outcome": c.outcome, "of": c.of, "confidence": c.confidence, "quality": round(c.quality, 6),
+            "slack": round(c.slack, 6), "tested": c.tested, "expires": c.expires,
+        }  # fmt: skip
+    for key, value in (("cost_nano_usd", step.cost), ("saved", step.saved)):
+        if value is not None:
+            out[key] = [round(part, 6) for part in value]
+    if step.reason:
+        out["reason"] = step.reason
+    if step.more is not None:
+        out["more"] = step.more
+    return out
+
+
+def _arm(arm: Arm) -> dict[str, Any]:
+    out: dict[str, Any] = {"models": list(arm.models), "weight": round(arm.weight, 6)}
+    return out if arm.effort is None else {**out, "effort": arm.effort}
+
+
+def from_dict(found: Any) -> Lock:
+    """The lock that `to_dict` made plain.
+
+    Raises:
+        Unfit: it is none, is of another version, or its numbers contradict each other.
+    """
+    if not isinstance(found, Mapping) or found.get("lock") != VERSION:
+        raise Unfit(f"this is no lock of version {VERSION}; make one with `fw policy compile`.")
+    try:
+        data = found["data"]
+        steps = {str(name): _read_step(step) for name, step in found["steps"].items()}
+        return Lock(
+            str(found["policy"]), str(found["version"]), str(found["baseline"]), str(found["made"]), str(data["digest"]),
+            str(data["since"]), str(data["until"]), str(found["prices"]), int(found["seed"]), steps,
+        )  # fmt: skip
+    except (KeyError, TypeError, AttributeError, ValueError) as fault:
+        raise Unfit(f"this lock cannot be read: {type(fault).__name__}: {fault}.") from fault
+
+
+def _read_step(found: Mapping[str, Any]) -> LockedStep:
+    arms = tuple(
+        Arm(tuple(map(str, arm["models"])), float(arm["weight"]), arm.get("effort")) for arm in found.get("arms", ())
+    )
+    if arms and abs(sum(arm.weight for arm in arms) - 1) > 1e-3:
+        raise Unfit("the weights of a step's arms must add up to 1.")
+    c = found.get("certificate")
+    certificate = None
+    if c is not None:
+        certificate = Certificate(
+            str(c["promise"]), str(c["outcome"]), str(c["of"]), float(c["confidence"]), float(c["quality"]),
+            float(c["slack"]), int(c["tested"]), str(c["expires"]),
+        )  # fmt: skip
+    return LockedStep(
+        arms, certificate, _triple(found.get("cost_nano_usd")), _triple(found.get("saved")), str(found.get("reason", "")),
+        None if found.get("more") is None else int(found["more"]),
+    )  # fmt: skip
+
+
+def _triple(found: Any) -> tuple[float, float, float] | None:
+    return None if found is None else (float(found[0]), float(found[1]), float(found[2]))
