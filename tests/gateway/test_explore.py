@@ -1,5 +1,6 @@
 """Exploring on live traffic: within its three limits, with exact propensities, and never otherwise."""
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -15,7 +16,7 @@ from fw_gateway.ledger import Entry, SqliteLedger
 from fw_gateway.values import Record
 from fw_policies.model import NANO_USD, TokenPrice
 from tests.gateway.conftest import Client, config_of, endpoint, running
-from tests.gateway.upstream import Upstream, status
+from tests.gateway.upstream import Exchange, Upstream, ok, status
 
 PRICE = 10**9
 """Nano-USD per million tokens: a token costs 1000 nano-USD."""
@@ -173,3 +174,47 @@ async def test_a_run_keeps_the_model_it_began_with(upstream: Upstream, tmp_path:
             assert clock.monotonic() < end
         assert await served(x_fw_run="r2") == "cheap"
         assert await served(x_fw_run="r1") == "base"
+
+
+async def test_calls_at_once_do_not_overdraw_the_purse(home: Running, upstream: Upstream) -> None:
+    """Each reserves its worst case first: with room for two at a time, no third is under way."""
+    going: list[int] = [0]
+    most = [0]
+
+    async def slow(exchange: Exchange) -> None:
+        going[0] += 1
+        most[0] = max(most[0], going[0])
+        await asyncio.sleep(0.02)
+        going[0] -= 1
+        await ok(exchange)
+
+    upstream.scripts |= {"new": slow, "other": slow}
+    limits = {**LIMITS, "max_cost": f"{2.5 * 1200 * 1000 / NANO_USD:.9f} USD/day"}
+    async with home(explore=limits) as client:
+        async with asyncio.TaskGroup() as group:
+            for number in range(60):
+                group.create_task(client.chat("auto", x_fw_policy="p", x_fw_task=str(number)))
+        propensities = {plan_of(record)[1:] for record in client.records}
+    assert 1 <= most[0] <= 2
+    assert {share for explored, share in propensities if explored} == {0.25}
+    assert {share for explored, share in propensities if not explored} <= {0.5, 1.0}
+
+
+def test_a_reservation_outlives_a_crash(tmp_path: Path) -> None:
+    """A process that dies between the reservation and the bill has spent it: the ceiling errs on the safe side."""
+    first = SqliteLedger(tmp_path / "ledger.sqlite")
+    assert first.reserve(Entry("p", "2026-11-23", 60), 100) == (True, 60)
+    first.close()  # nothing was given back
+    again = SqliteLedger(tmp_path / "ledger.sqlite")
+    assert again.reserve(Entry("p", "2026-11-23", 60), 100) == (False, 60)
+    again.close()
+
+
+async def test_what_a_call_did_not_use_is_given_back_before_the_gateway_ends(home: Running, tmp_path: Path) -> None:
+    async with home() as client:
+        for number in range(12):
+            await ask(client, number)
+        count = sum(plan_of(record)[1] for record in client.records)
+    ledger = SqliteLedger(tmp_path / "state" / "ledger.sqlite")
+    assert ledger.reserve(Entry("p", clock.today(), 0), NANO_USD) == (True, count * COST)
+    ledger.close()

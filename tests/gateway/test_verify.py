@@ -1,5 +1,6 @@
 """Answers under `verify`: held until they pass, then given; rejected ones go on to the next model, and are paid for."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -275,3 +276,30 @@ async def test_a_client_that_runs_no_check_is_told_so_by_explain(checked: Client
 async def test_a_check_that_cannot_be_named_is_refused(checked: Client, header: str) -> None:
     status, _, body = await checked.chat("auto", x_fw_policy="mine", x_fw_verify=header)
     assert (status, json.loads(body)["error"]["param"]) == (400, "x-fw-verify")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_client_that_leaves_while_its_answer_is_held_stops_the_work_upstream(
+    checked: Client, upstream: Upstream, stream: bool
+) -> None:
+    async def begins(exchange: Exchange) -> None:
+        if exchange.fields.get("stream"):
+            await exchange.events(ROLE, event({"content": "half"}))
+        await exchange.gone.wait()
+
+    upstream.scripts["a-cheap"] = begins
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            await checked.chat("auto", fields={**ASKED, "stream": stream}, x_fw_policy="schema")
+    record = await checked.recorded()
+    assert (record.status, record.attempts[0].outcome) == (499, "cancelled")
+    await until(upstream.log[-1].gone.is_set)
+
+
+async def test_a_stopping_gateway_records_the_answers_that_nobody_judged(upstream: Upstream, tmp_path: Path) -> None:
+    text = {"baseline": "one", "default": {"verify": "patch_applies"}}
+    config = config_of(tmp_path, endpoint("one", "here", upstream.url), policies={"p": text})
+    async with running(config) as client:
+        await client.chat("auto", x_fw_policy="p", x_fw_verify="*")
+        assert client.records == []
+    assert [(one.status, one.attempts[0].accepted) for one in client.records] == [(200, None)]

@@ -229,3 +229,29 @@ def test_the_worst_cost_is_unknown_when_nothing_bounds_it() -> None:
     assert worst(priced, Facts(needs=frozenset({"vision"})), size=1, seconds=1.0) is None
     assert worst(replace(priced, price=None), Facts(), size=1, seconds=1.0) is None
     assert worst(replace(priced, price=MachinePrice(3600)), Facts(), size=1, seconds=10.0) == 10
+
+
+def test_a_run_stays_with_its_model_while_nothing_speaks_against_it() -> None:
+    """Another proven model, or the baseline, may stay in front; the plan says why."""
+    found = proven("quality >= 80%")
+    assert found.targets[0].model == "cheap"
+    stays = draw.stay(found, "base")
+    assert [one.model for one in stays.targets] == ["base", "cheap"]
+    assert any(one.rule == "sticky" for one in stays.notes)
+    assert draw.stay(found, "cheap") is found
+    assert draw.stay(found, "gone") is found
+
+
+def test_a_run_leaves_a_model_that_may_no_longer_serve_and_never_reorders_a_cascade() -> None:
+    found = proven("quality >= 80%")
+    out = tuple(replace(one, excluded="cooldown") if one.target.model == "base" else one for one in found.candidates)
+    assert draw.stay(replace(found, candidates=out), "base").targets[0].model == "cheap"
+    unproven = draw.stay(found, "new")
+    assert unproven is found
+    cascade = proven("quality >= 80%", verify="not_empty")
+    assert draw.stay(cascade, "base") is cascade
+
+
+def test_several_choices_cost_several_times() -> None:
+    priced = replace(A, price=TokenPrice(0, 1_000_000), max_output=10)
+    assert worst(priced, Facts(), size=0, seconds=1.0, choices=3) == 30
