@@ -37,9 +37,11 @@ def tried(plan: Plan, draw: float, affordable: Callable[[Plan], bool]) -> Plan |
     What cannot be afforded takes no part: the share is spread over the others, and when there are none, nothing is explored.
     """
     found = plan.exploration
-    trials = [trial for trial in found.trials if affordable(trial[1])] if found is not None else []
+    if found is None or draw >= found.share:
+        return None
+    trials = [trial for trial in found.trials if affordable(trial[1])]
     total = sum(weight for weight, _ in trials)
-    if found is None or total <= 0 or draw >= found.share:
+    if total <= 0:
         return None
     weights = [weight / total for weight, _ in trials]
     index = pick(weights, draw / found.share)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from fw_gateway import clock
 from fw_gateway.attempt import Opened, Try
-from fw_gateway.engine.choice import Reserved
+from fw_gateway.engine.purses import Reserved
 from fw_gateway.values import Fault, Record
 from fw_policies.flow import Answer, Ask, Commit, Failed, Flow, Open, Told, Verdict, Verify
 
