@@ -119,6 +119,23 @@ def test_a_cost_has_an_interval_of_its_own() -> None:
     assert held >= 186
 
 
+def test_a_skewed_cost_seen_seldom_holds_too() -> None:
+    """Log-normal with sigma 1, the target's arm drawn in some 40 rows of each of three steps: at least 93 % of 150."""
+    rng = np.random.default_rng(10)
+    held = answered = 0
+    for _ in range(150):
+        step = rng.integers(0, 3, 4500)
+        arm = (rng.random(4500) < 0.03).astype(np.int64)
+        value = np.where(arm == 1, 2.0, 1.0) * np.exp(rng.normal(-0.5, 1.0, 4500))
+        log = ope.Log(step, arm, np.where(arm == 1, 0.03, 0.97), value)
+        found = ope.evaluate(log, np.tile([0.0, 1.0], (3, 1)), rng=rng, bounds=None)
+        if isinstance(found, ope.Answer):
+            answered += 1
+            held += found.low <= 2.0 <= found.high
+    assert answered > 130
+    assert held >= 0.93 * answered, held
+
+
 def test_a_log_that_cannot_be_one_is_an_error() -> None:
     """A propensity of 0 cannot have been drawn; quality lies in [0, 1]."""
     zero = np.zeros(3, dtype=np.int64)
