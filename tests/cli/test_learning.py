@@ -12,6 +12,7 @@ from fw_gateway.ledger import Report, SqliteLedger
 from fw_gateway.ledger.history import calls
 from fw_gateway.values import Identity
 from fw_policies.estimate import Observation, Statistics
+from fw_policies.lock import Arm, Certificate, Lock, LockedStep, to_dict
 from tests.cli.conftest import Run
 from tests.telemetry import samples
 
@@ -183,6 +184,37 @@ def test_a_change_is_told_per_step_before_it_is_applied(fw: Run, config: Path, f
     )  # 200 calls a day of one machine-second, 3 USD an hour less
     back = fw("policy", "diff", "cheap", "mine", "-c", str(config)).stdout
     assert "quality promise gained" in back
+
+
+def locked(folder: Path, name: str, steps: dict[str, LockedStep]) -> str:
+    lock = Lock("mine", "abc", "strong", "2026-11-01", "d4t4", "2026-10-01", "2026-11-01", "p", 1, steps)
+    path = folder / name
+    path.write_text(json.dumps(to_dict(lock)))
+    return str(path)
+
+
+def test_two_locks_are_told_apart_step_by_step(fw: Run, config: Path, tmp_path: Path, fill: Fill) -> None:
+    """A mixture that was certified, a step whose certificate is gone, and the dollars at the volume of the ledger."""
+    fill(100, share=0.1)
+    proof = Certificate("quality >= 98% of baseline", "ok", "step", 0.9, 0.9, 0.01, 200, "2026-12-01")
+    plain = LockedStep((Arm(("strong",)),), proof, (4000.0, 3900.0, 4100.0))
+    mixed = LockedStep((Arm(("weak", "strong"), 0.5), Arm(("strong",), 0.5)), proof, (2500.0, 2400.0, 2700.0))
+    before = locked(tmp_path, "before.json", {"edit": plain, "plan": plain})
+    after = locked(tmp_path, "after.json", {"edit": mixed, "plan": LockedStep((), reason="12 runs are too few")})
+    text = fw("policy", "diff", before, after, "-c", str(config)).stdout
+    edit = next(line for line in text.splitlines() if line.startswith("edit: "))
+    assert "single strong → mixture weak then strong 50%, strong 50%" in edit
+    assert "/month [" in edit
+    plan = next(line for line in text.splitlines() if line.startswith("plan: "))
+    assert "baseline strong" in plan
+    assert "quality promise lost (12 runs are too few)" in plan
+    told = json.loads(fw("policy", "diff", before, after, "-c", str(config), "--json").stdout)
+    value, low, high = told["steps"][0]["monthly"]
+    assert value == pytest.approx(100 * 30 * -1500)
+    assert low < value < high < 0
+    assert fw("policy", "diff", before, "mine", "-c", str(config)).returncode == 2
+    (tmp_path / "none.json").write_text("{}")
+    assert "no lock" in fw("policy", "diff", before, str(tmp_path / "none.json"), "-c", str(config)).stderr
 
 
 def test_a_policy_that_does_not_change_says_so(fw: Run, config: Path) -> None:

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from fw_gateway.cli import lessons, output
+from fw_gateway.cli import changes, lessons, output
 from fw_gateway.cli.options import ConfigFile, Json, read_config
+from fw_gateway.config import Config
 from fw_gateway.config.problems import near
 from fw_policies.explaining.numbers import money, share
 
@@ -15,7 +16,7 @@ WHAT_IF = "Examples: fw policy what-if coding; fw policy what-if mine.yaml --of 
 COMPARE = (
     "Examples: fw policy compare coding coding2 --margin 2pt; fw policy compare variant=a variant=b --since 30d --json"
 )
-DIFF = "Examples: fw policy diff coding mine.yaml; fw policy diff coding coding2 --json"
+DIFF = "Examples: fw policy diff coding mine.yaml; fw policy diff locks/history/coding-1ab9a5.lock.json locks/coding.lock.json --json"
 
 Since = Annotated[str, typer.Option("--since", metavar="AGE", help="How far back the ledger is read: 12h, 7d, 4w.")]
 Outcome = Annotated[
@@ -142,7 +143,9 @@ def compare(
 
 def diff(
     *,
-    a: Annotated[str, typer.Argument(metavar="A", help="What serves: a policy of the config, or a file.")],
+    a: Annotated[
+        str, typer.Argument(metavar="A", help="What serves: a policy of the config, a policy file, or a lock.")
+    ],
     b: Annotated[str, typer.Argument(metavar="B", help="What would replace it.")],
     since: Since = "7d",
     config: ConfigFile = None,
@@ -150,7 +153,7 @@ def diff(
 ) -> None:
     """What changes per step when B replaces A, before anything is applied."""
     found = read_config(config)
-    told = lessons.diff(found, lessons.policy(found, a), lessons.policy(found, b), since_ns=_since(since))
+    told = _diff(found, (a, b), _since(since))
     if as_json:
         output.emit(told)
         return
@@ -159,6 +162,21 @@ def diff(
         output.line(f"{row['step']}: {_change(row)}")
     if not any(row["changed"] for row in told["steps"]):
         output.line("no step changes its plan")
+
+
+def _diff(found: Config, sides: tuple[str, str], since_ns: int) -> dict[str, Any]:
+    """Two locks, or two policies.
+
+    Raises:
+        Fail: it is one of each.
+    """
+    a, b = (changes.lock(side) for side in sides)
+    if a is not None and b is not None:
+        return changes.diff(found, a, b, since_ns=since_ns)
+    if a is not None or b is not None:
+        raise output.Fail("a lock is compared with a lock, a policy with a policy.", code=output.USAGE)
+    first, second = (lessons.policy(found, side) for side in sides)
+    return lessons.diff(found, first, second, since_ns=since_ns)
 
 
 def _change(row: Mapping[str, Any]) -> str:

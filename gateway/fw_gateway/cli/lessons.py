@@ -311,7 +311,7 @@ def diff(config: Config, a: Policy, b: Policy, *, since_ns: int) -> dict[str, An
     steps = list(dict.fromkeys([*a.steps, *b.steps]))
     pairs = list(dict.fromkeys([*((agents[0], step) for step in steps), *seen])) or [(agents[0], "*")]
     sizes = _sizes(past)
-    days = _days(config, since_ns) if past else 1.0
+    span = days(config, since_ns) if past else 1.0
     rows = []
     for agent, step in pairs:
         facts = Facts(agent=agent, step=step, input_tokens=sizes.get((agent, step), 0))
@@ -324,14 +324,14 @@ def diff(config: Config, a: Policy, b: Policy, *, since_ns: int) -> dict[str, An
                 "before": _shape(before),
                 "after": _shape(after),
                 "changed": _shape(before) != _shape(after),
-                "monthly": _monthly(before, after, count / days * MONTH),
+                "monthly": _monthly(before, after, count / span * MONTH),
                 "promise": _promise(before, after),
             }
         )
     return {"sides": [a.name, b.name], "versions": [a.digest, b.digest], "steps": rows}
 
 
-def _days(config: Config, since_ns: int) -> float:
+def days(config: Config, since_ns: int) -> float:
     """Days of the window that the ledger has seen, at least one."""
     first = oldest(Path(config.server.state_dir) / FILE) or since_ns
     return max(1.0, (clock.wall_ns() - max(since_ns, first)) / DAY)
