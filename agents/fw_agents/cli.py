@@ -22,6 +22,8 @@ from fwsdk import Client, FwError
 STATE = ".fw"
 START = 300.0
 """Seconds that the gateway gets to come up; the first time it fetches the model."""
+AUDIT = 60.0
+"""Seconds that the audit of the sample gets; it takes two or three."""
 GRACE = 15.0
 """Seconds that the gateway gets to go down."""
 
@@ -129,6 +131,17 @@ def run(fw: Client, say: Say) -> None:
     }
 
 
+def audit() -> dict[str, Any] | None:
+    """What `fw audit --sample` finds, as JSON with its lines of text; None: this gateway cannot say."""
+    command = [sys.executable, "-m", "fw_gateway", "audit", "--sample", "--json"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=AUDIT, check=True)  # noqa: S603
+        found = json.loads(done.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def demo(
     embedded: Annotated[bool, typer.Option("--embedded", help="In this process, without a server.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
@@ -153,11 +166,17 @@ def demo(
             sys.stderr.write(f"fw demo: {fault}\nThe gateway's own log is in {state}/gateway.log.\n")
             raise typer.Exit(1) from None
     say.found["traces"] = traces
+    say.found["audit"] = audited = audit()
     if as_json:
         sys.stdout.write(json.dumps(say.found, indent=2) + "\n")
         return
+    if audited is not None:
+        say.title("And on outcomes that were not made here")
+        for line in audited["text"]:
+            say.line(line)
     say.title("See more")
     say.line("  fw trace show last                the spans of this run")
     say.line(f"  fw explain run {say.found['run']}   this tree again")
+    say.line("  fw audit FILE                     the same of your own calls, from an export")
     say.line("  fw up                             a gateway of your own; fw policy list shows what it can be asked")
     say.line(f"  {traces}{' ' * max(2, 34 - len(traces))}OpenTelemetry, one line per batch")

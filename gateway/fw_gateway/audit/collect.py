@@ -72,7 +72,7 @@ class Collector:
         self.first = math.inf
         self.last = -math.inf
         self.names: Counter[str] = Counter()
-        """Outcome name -> how many."""
+        """Outcome name -> how many lie in 0..1."""
         self._calls: dict[str, _Call] = {}
         self._runs: dict[str, dict[int, tuple[Group, int | None]]] = {}
         self._scores: dict[tuple[str, str, str, str], float] = {}
@@ -85,7 +85,7 @@ class Collector:
                 self._call(row)
             elif isinstance(row, Score):
                 key = (row.name, row.run, row.call, row.step)
-                self.names[row.name] += key not in self._scores
+                self.names[row.name] += key not in self._scores and 0 <= row.value <= 1
                 self._scores[key] = row.value
             elif isinstance(row, RunName):
                 self._agents[row.run] = row.agent

@@ -136,7 +136,7 @@ def _spans(record: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Mappi
     if "resourceLogs" in record:
         return
     if "resourceSpans" not in record:
-        yield record, {}
+        yield record, _attributes(record.get("resource") or {})
         return
     for outer in record["resourceSpans"]:
         resource = plain(outer.get("resource", {}).get("attributes", ()))

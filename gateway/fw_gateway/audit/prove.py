@@ -122,7 +122,7 @@ def prove(evidence: Evidence, baseline: str, *, ratio: float = 0.98, confidence:
 
     passed = fixed_sequence(plans, holds)
     if passed.last is None:
-        reason, more = _why(table, plans[0], table.column(baseline), ratio, confidence)
+        reason, more = _why(table, plans[0], table.column(baseline), (ratio, confidence))
         refused = _nothing(table, (baseline, ratio, confidence), (*short, reason))
         return _with_more(refused, more)
     plan = plans[passed.last]
@@ -375,8 +375,9 @@ def _row_means(values: Matrix) -> Vector:
     return total
 
 
-def _why(table: _Table, plan: Plan, base: int, ratio: float, confidence: float) -> tuple[str, int | None]:
-    """Why not even the most cautious plan passed, and how many runs more would decide it (normal approximation)."""
+def _why(table: _Table, plan: Plan, base: int, asked: tuple[float, float]) -> tuple[str, int | None]:
+    """Why not even the most cautious plan passed, and how many runs more would decide it (normal approximation). `asked`: ratio, confidence."""
+    ratio, confidence = asked
     mine, theirs = _qualities(table, plan, base)
     names = ", ".join(sorted({table.models[column] for column in plan}))
     ahead = mine - ratio * theirs

@@ -101,4 +101,6 @@ def _seen(path: Path, looked: list[Mapping[str, Any]], reading: Reading) -> str:
     if reading.problems:
         kinds = ", ".join(f"{count} × {kind}" for kind, count in reading.problems.most_common(3))
         return f"{path.name}: no record could be read ({kinds})."
-    return f"{path.name} is empty."
+    with path.open("rb") as file:
+        blank = not file.read(1024).strip()
+    return f"{path.name} is empty." if blank else f"{path.name} has no records."

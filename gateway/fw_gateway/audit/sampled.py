@@ -73,6 +73,10 @@ def text(found: dict[str, Any]) -> list[str]:
     ]
     for promise in found["promises"]:
         lines += words.promised(promise)
+        saved, price = promise["together"]["saved"], pay(found)
+        if saved is not None and price is not None:
+            least, mean, most = (money(price * (1 - saved[name])) for name in ("high", "mean", "low"))
+            lines.append(f"{'':<{words.NAME}} {mean} [{least}, {most}] per 1,000 tasks")
     small = [f"{step} ({count} tasks)" for step, count in tasks.items() if count < LEAST]
     if small:
         lines.append(

@@ -28,7 +28,7 @@ def report(found: Mapping[str, Any]) -> list[str]:
 def _head(found: Mapping[str, Any]) -> list[str]:
     total, window = found["total"], found["window"]
     lines = [
-        f"AUDIT   {', '.join(found['formats'])}   {total['calls']:,} calls   {found['runs']:,} runs   nothing was sent"
+        f"AUDIT   {', '.join(found['formats'])}   {_many(total['calls'], 'call')}   {_many(found['runs'], 'run')}   nothing was sent"
     ]
     if window is not None:
         lines.append(_field("window", f"{window['from'][:10]} to {window['to'][:10]} ({window['days']:.1f} days)"))
@@ -38,7 +38,7 @@ def _head(found: Mapping[str, Any]) -> list[str]:
     if unknown == total["calls"]:
         lines.append(_field("spend", UNKNOWN))
     else:
-        more = f", and {unknown:,} calls of unknown cost" if unknown else ""
+        more = f", and {_many(unknown, 'call')} of unknown cost" if unknown else ""
         lines.append(_field("spend", f"{money(total['cost'])}{month}{short}{more}"))
     lines.append(
         _field(
@@ -47,7 +47,7 @@ def _head(found: Mapping[str, Any]) -> list[str]:
         )
     )
     if total["failed"]:
-        lines.append(_field("failed", f"{total['failed']:,} calls"))
+        lines.append(_field("failed", _many(total["failed"], "call")))
     lines.extend(_field("unread", f"{count:,} × {kind}") for kind, count in found["unread"].items())
     return lines
 
@@ -90,12 +90,14 @@ def _prices(found: Mapping[str, Any]) -> list[str]:
     prices, listed = found["prices"], found["total"]["calls_priced_from_the_table"]
     lines = []
     if listed:
-        lines.append(_field("prices", f"{listed:,} calls have no cost in the export: reckoned by {prices['table']}"))
+        lines.append(
+            _field("prices", f"{_many(listed, 'call')} without a cost in the export: reckoned by {prices['table']}")
+        )
     if prices["tiered"]:
         lines.append(_field("prices", f"base price taken, long inputs cost more: {', '.join(prices['tiered'][:6])}"))
     for row in prices["unknown"][:6]:
         name = f"{row['model']} @{row['provider']}" if row["provider"] else row["model"]
-        lines.append(_field("no price", f"{name}: {row['calls']:,} calls, unknown and not counted"))
+        lines.append(_field("no price", f"{name}: {_many(row['calls'], 'call')}, unknown and not counted"))
     if rest := prices["unknown"][6:]:
         lines.append(_field("no price", f"and {len(rest)} models more"))
     return ["", *lines] if lines else []
@@ -111,7 +113,7 @@ def _promises(found: Mapping[str, Any]) -> list[str]:
         if others:
             lines.append(_field("others", f"{', '.join(others[:6])}   --outcome takes another"))
     lines.extend(
-        _field("not used", f"{count:,} outcomes {why.replace('_', ' ')}")
+        _field("not used", f"{_many(count, 'outcome')} {why.replace('_', ' ')}")
         for why, count in found["unused_outcomes"].items()
         if count
     )
@@ -122,7 +124,7 @@ def _promises(found: Mapping[str, Any]) -> list[str]:
 
 def _agent(found: Mapping[str, Any]) -> list[str]:
     lines = [
-        f"{found['agent'] or 'all calls'}   baseline {found['baseline']}   {found['runs_with_outcome']:,} runs with an outcome"
+        f"{found['agent'] or 'all calls'}   baseline {found['baseline']}   {_many(found['runs_with_outcome'], 'run')} with an outcome"
     ]
     for promise in found["promises"]:
         lines += promised(promise)
@@ -198,6 +200,10 @@ def plan(one: Mapping[str, Any]) -> str:
 
 def _field(name: str, value: str) -> str:
     return f"{name:<{NAME}} {value}"
+
+
+def _many(count: int, thing: str) -> str:
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
 
 
 def _share(value: float | None) -> str:

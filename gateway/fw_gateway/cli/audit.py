@@ -51,7 +51,7 @@ def audit(
     if policy is not None:
         found["policy"] = _draft(policy, found, sample=sample)
     if as_json:
-        output.emit(found)
+        output.emit(found | {"text": lines})
         return
     output.line("\n".join(lines))
     if policy is not None:
