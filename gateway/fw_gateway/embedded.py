@@ -136,7 +136,9 @@ def _response(reply: Reply) -> Response:
 
     def attributes() -> Mapping[str, Any]:
         record = reply.record
-        return call_attributes(record) if record is not None else {}
+        return (
+            call_attributes(record) if record is not None and record.ended else {}
+        )  # an answer may still wait for a verdict
 
     return Response(reply.status, headers, body, attributes=attributes)
 

@@ -1,10 +1,11 @@
 """The client's own check, through both doors: what it rejects is not returned while there is something left to try."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.trace import ReadableSpan
 
 from fwsdk import AsyncClient, Client, Reply, ServerError
 from tests.endtoend.upstream import ANSWER, Upstream
@@ -132,3 +133,25 @@ async def test_an_asynchronous_check_is_awaited(config: str) -> None:
 
     async with AsyncClient.embedded(config, timeout=20) as fw, fw.run("coding") as run, run.step("edit", verify=check):
         assert (await fw.chat("Say the words.", max_tokens=100)).model == "b-strong"
+
+
+def test_in_process_the_callers_span_tells_of_all_attempts_once_it_is_over(
+    config: str, spans: Callable[[], dict[str, ReadableSpan]]
+) -> None:
+    """A call whose check raises is over for the caller, not for the gateway: its span says nothing of what it cannot know."""
+
+    def broken(reply: Reply) -> bool:
+        raise LookupError("no repository")
+
+    with Client.embedded(config, timeout=20) as fw, fw.run("coding") as run:
+        with run.step("edit", verify=Picky("b-strong")):
+            fw.chat("Say the words.", max_tokens=100)
+        found = dict(spans()["chat auto"].attributes or {})
+        assert (found["fw.call.outcome"], found["fw.call.attempt.count"]) == ("cascaded", 2)
+        assert found["fw.call.served.model"] == "b-strong"
+        with run.step("edit", verify=broken), pytest.raises(LookupError):
+            fw.chat("Say the words.", max_tokens=100)
+        found = dict(spans()["chat auto"].attributes or {})
+        assert found["error.type"] == "_OTHER"
+        assert "fw.call.outcome" not in found
+        assert found["fw.decision.id"]
