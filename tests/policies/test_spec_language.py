@@ -312,3 +312,15 @@ def test_checks_efforts_and_stickiness_are_read_and_the_clients_check_comes_last
     assert rules.verify == ('json_schema({"type": "object"})', "regex(^OK)", "patch_applies")
     assert rules.effort == ("low", "high")
     assert rules.sticky == "loop"
+
+
+def test_what_is_printed_of_checks_and_exploring_parses_back_to_the_same_policy() -> None:
+    text = {
+        "policy": "p",
+        "baseline": "b",
+        "explore": _exploring(),
+        "default": {"verify": [{"json_schema": {"type": "object"}}, "regex(^a: [b]$)"], "sticky": "conversation"},
+        "steps": {"own": {"explore": _exploring(share="1%"), "effort": ["low"], "verify": "mine"}},
+    }
+    found = parse(text)
+    assert parse(YAML(typ="safe").load(show(found))) == found

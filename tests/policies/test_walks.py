@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fw_policies import draw
 from fw_policies.estimate import Statistics
@@ -255,3 +257,33 @@ def test_a_run_leaves_a_model_that_may_no_longer_serve_and_never_reorders_a_casc
 def test_several_choices_cost_several_times() -> None:
     priced = replace(A, price=TokenPrice(0, 1_000_000), max_output=10)
     assert worst(priced, Facts(), size=0, seconds=1.0, choices=3) == 30
+
+
+@given(
+    weights=st.lists(st.integers(1, 100), min_size=1, max_size=6),
+    share=st.floats(0.001, 0.5),
+    keep=st.sets(st.integers(0, 5)),
+)
+def test_whatever_can_be_afforded_the_probabilities_of_all_that_may_be_drawn_sum_to_one(
+    weights: list[int], share: float, keep: set[int]
+) -> None:
+    """Each trial is found by a draw of its own part of [0, share), and what is kept has the rest."""
+    total = sum(weights)
+    trials = tuple((weight / total, plan(target(f"t{number}"))) for number, weight in enumerate(weights))
+    base = plan(A, exploration=Exploration(share, 1, "p", trials))
+
+    def affordable(trial: Plan) -> bool:
+        return int(trial.targets[0].model[1:]) in keep
+
+    left = sum(weight for number, weight in enumerate(weights) if number in keep)
+    found: dict[str, float] = {}
+    at = 0.0
+    for number, weight in enumerate(weights):
+        if number in keep:
+            drawn = draw.tried(base, (at + weight / left / 2) * share, affordable)
+            assert drawn is not None
+            found[drawn.targets[0].model] = drawn.propensity
+            at += weight / left
+    assert set(found) == {f"t{number}" for number in range(len(weights)) if number in keep}
+    assert sum(found.values()) + draw.kept(base, affordable) == pytest.approx(1)
+    assert draw.tried(base, share, affordable) is None
