@@ -324,3 +324,16 @@ def test_what_is_printed_of_checks_and_exploring_parses_back_to_the_same_policy(
     }
     found = parse(text)
     assert parse(YAML(typ="safe").load(show(found))) == found
+
+
+def test_a_check_that_is_nearly_built_in_is_warned_of() -> None:
+    """A misspelt name would otherwise be a check of the client's, which nobody runs."""
+    found = parse({"policy": "p", "baseline": "b", "default": {"verify": "json_shema"}})
+    (problem,) = check(found, models={"b": None}, tags=frozenset())
+    assert (problem.severity, problem.path, problem.hint) == (
+        "warning",
+        "default.verify",
+        "Did you mean `json_schema`?",
+    )
+    fine = parse({"policy": "p", "baseline": "b", "default": {"verify": "patch_applies"}})
+    assert check(fine, models={"b": None}, tags=frozenset()) == ()

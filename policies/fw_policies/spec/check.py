@@ -1,9 +1,11 @@
 """A policy held against the models there are: what is impossible is an error, what is missing today a warning."""
 
+import difflib
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from fw_policies.spec import checks
 from fw_policies.spec.model import ANY, Policy, Rules
 from fw_policies.spec.problems import Problem, near
 
@@ -33,4 +35,8 @@ def _fits(rules: Rules, path: str, models: Mapping[str, Any], tags: AbstractSet[
             known = near(name, [*models, *tags])
             message = f"`{name}` is no model and no tag: it excludes nothing."
             found.append(Problem(f"{path}.models.exclude", message, known, "warning"))
+    for name in rules.verify:
+        if not checks.is_built_in(name) and difflib.get_close_matches(name, checks.BUILT_IN, 1, 0.7):
+            message = f"`{name}` is not built in: it is a check that the client runs."
+            found.append(Problem(f"{path}.verify", message, near(name, checks.BUILT_IN), "warning"))
     return found
