@@ -25,6 +25,11 @@ def today() -> str:
     return datetime.now(UTC).date().isoformat()
 
 
+def iso_date(ns: int) -> str:
+    """The UTC date of a moment in nanoseconds since the epoch, as ISO text."""
+    return datetime.fromtimestamp(ns / 1e9, UTC).date().isoformat()
+
+
 def hour() -> int:
     """The hour of the day in UTC."""
     return datetime.now(UTC).hour

@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from fw_policies.lock import Lock
 
 NANO_USD = 1_000_000_000
 """Nano-USD in one US dollar. All money is an integer number of these."""
@@ -220,6 +223,8 @@ class Plan:
     exploration: "Exploration | None" = None
     """What may be tried in its place now and then; None: nothing."""
     otherwise: str = "baseline"
+    certificate: Mapping[str, float | str] | None = None
+    """What proves its line about quality: lock, promise, outcome, of, confidence, quality, slack, tested, expires. None: uncertified."""
     evidence: Mapping[str, float | str | None] = field(default_factory=dict)
     """What stands behind it and what is missing, for EXPLAIN."""
 
@@ -251,6 +256,8 @@ class World:
     prices: str = ""
     stand_in: str | None = None
     """A configured model that serves, marked `degraded`, when the baseline itself cannot."""
+    locks: Mapping[str, "Lock"] = field(default_factory=dict)
+    """Policy -> what was compiled for it."""
     priors: Mapping[tuple[str, str], float] = field(default_factory=dict)
     """(family or '*', model) -> public prior quality 0..1. Orders, never certifies."""
 

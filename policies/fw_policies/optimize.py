@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from fw_policies.model import Candidate, Facts, Note, Outlook, Plan, Target, World
-from fw_policies.rules import choose, effort, evidence, explore, hard, requirements, verify
+from fw_policies.rules import choose, effort, evidence, explore, hard, locked, requirements, verify
 from fw_policies.rules.ask import Ask, is_hard
 from fw_policies.spec import Policy
 
@@ -20,6 +20,7 @@ RULES: tuple[Rule, ...] = (
     hard.budget,
     hard.deadline,
     requirements.requirements,
+    locked.locked,
     choose.choose,
     choose.relax,
     choose.baseline,

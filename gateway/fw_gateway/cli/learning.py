@@ -51,7 +51,7 @@ def what_if(
     chosen = lessons.policy(found, policy)
     models = {target.model for target in (endpoint.target for endpoint in found.endpoints)}
     told = lessons.what_if(
-        found, chosen, of or policy, since_ns=_since(since), use=_uses(use or (), models), outcome=outcome
+        found, chosen, of or policy, since_ns=seconds_since(since), use=_uses(use or (), models), outcome=outcome
     )
     if as_json:
         output.emit(told)
@@ -117,7 +117,7 @@ def compare(
     """PROMOTE, REJECT or INCONCLUSIVE: B against A over the runs that the ledger has of both."""
     found = read_config(config)
     told = lessons.compare(
-        found, (a, b), since_ns=_since(since), margins=(_points(margin), _dollars(cost_margin)), outcome=outcome
+        found, (a, b), since_ns=seconds_since(since), margins=(_points(margin), _dollars(cost_margin)), outcome=outcome
     )
     if as_json:
         output.emit(told)
@@ -153,7 +153,7 @@ def diff(
 ) -> None:
     """What changes per step when B replaces A, before anything is applied."""
     found = read_config(config)
-    told = _diff(found, (a, b), _since(since))
+    told = _diff(found, (a, b), seconds_since(since))
     if as_json:
         output.emit(told)
         return
@@ -206,7 +206,12 @@ def _shape(found: Mapping[str, Any]) -> str:
 _UNITS: Mapping[str, int] = {"h": 3600, "d": 86400, "w": 7 * 86400}
 
 
-def _since(text: str) -> int:
+def seconds_since(text: str) -> int:
+    """An age like `7d` as the moment it names, in nanoseconds since the epoch.
+
+    Raises:
+        Fail: it is none.
+    """
     found = re.fullmatch(r"(\d{1,5})([hdw])", text.strip())
     if found is None or not int(found[1]):
         raise output.Fail(f"`{text}` is no age.", "Write 12h, 7d or 4w.", code=output.USAGE)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fw_gateway.cli import learning, output
+from fw_gateway.cli import learning, locking, output
 from fw_gateway.cli.options import ConfigFile, Json, read_config
 from fw_gateway.config.policies import builtin_names, check_policies, parse_text
 from fw_gateway.config.problems import Problem, Problems, near
@@ -107,3 +107,4 @@ def _refuse(file: Path, problems: list[Problem]) -> None:
 
 
 learning.register(group)
+locking.register(group)

@@ -9,7 +9,7 @@ from typing import Any
 
 from fw_gateway.catalog import models
 from fw_gateway.clock import today
-from fw_gateway.config import default, reader
+from fw_gateway.config import default, locks, reader
 from fw_gateway.config.deployments import Reading, read_models
 from fw_gateway.config.document import NotYaml, parse
 from fw_gateway.config.environment import environment
@@ -70,6 +70,7 @@ def load(
     policies = _policies(top.raw("policies"), source, reading, server.stand_in)
     agents = read_agents(top.raw("agents"), policies, problems)
     top.close()
+    compiled = locks.read(locks.folder(path or "", server.state_dir), policies, problems)
     if problems.tiered:
         many = ", ".join(problems.tiered)
         problems.assumptions.append(f"long inputs are priced like short ones, though they cost more, for {many}.")
@@ -87,6 +88,7 @@ def load(
         prices=models.price_version(),
         warnings=tuple(problems.warnings),
         blocked=reading.blocked,
+        locks=compiled,
         assumptions=tuple(problems.assumptions),
         source=path or "",
     )

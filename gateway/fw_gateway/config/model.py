@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fw_gateway.catalog.rows import ProviderRow
+from fw_policies.lock import Lock
 from fw_policies.model import Target
 from fw_policies.spec import Policy
 
@@ -94,6 +95,8 @@ class Config:
     warnings: tuple[str, ...] = ()
     blocked: Mapping[str, str] = field(default_factory=dict)
     """Deployment id -> why it cannot serve: `no_credential` (its key is not in the environment), `no_bridge` (litellm is not here)."""
+    locks: Mapping[str, Lock] = field(default_factory=dict)
+    """Policy -> what was compiled for it, where it fits the policy as it is."""
     assumptions: tuple[str, ...] = ()
     """What nobody said and the gateway had to assume, for people to see."""
     source: str = ""

@@ -70,6 +70,7 @@ def dump(plan: Plan) -> dict[str, Any]:
         "verify": list(plan.verify),
         "effort": plan.effort,
         "otherwise": plan.otherwise,
+        "certificate": None if plan.certificate is None else dict(plan.certificate),
         "evidence": dict(plan.evidence),
     }
 

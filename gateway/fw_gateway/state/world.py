@@ -89,6 +89,7 @@ class Worlds:
             today=clock.today(),
             prices=config.prices,
             stand_in=config.server.stand_in,
+            locks=config.locks,
         )
         self._awake = replace(world, blocked=blocked) if resting else None
         return world

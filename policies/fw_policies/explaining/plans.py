@@ -31,7 +31,7 @@ def mapping(plan: Plan, *, decision_id: str, actual: Mapping[str, Any] | None = 
         "reason": plan.reason,
         "baseline": plan.baseline,
         "otherwise": plan.otherwise,
-        "certificate": None,
+        "certificate": None if plan.certificate is None else dict(plan.certificate),
         "propensity": plan.propensity,
         "explored": plan.explored,
         "targets": [_target(plan, number) for number in range(len(plan.targets))],

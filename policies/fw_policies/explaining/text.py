@@ -63,7 +63,7 @@ def title(found: Mapping[str, Any]) -> str:
 
 def _tree(found: Mapping[str, Any]) -> Iterator[str]:
     actual = found["actual"]
-    certificate = "uncertified" if found["certificate"] is None else f"certified to {found['certificate']}"
+    certificate = _certificate(found["certificate"])
     yield f"{title(found):<{LEFT}}  {'planned':<{MIDDLE}}{'actual' if actual is not None else ''}"
     planned = found["planned"]
     for measure in ("quality", "ttft", "latency", "cost"):
@@ -90,6 +90,16 @@ def _tree(found: Mapping[str, Any]) -> Iterator[str]:
         yield "  nothing may serve"
     yield ""
     yield f"{'promise':<10}  {certificate}"
+
+
+def _certificate(found: Mapping[str, Any] | None) -> str:
+    """What is promised, how surely, on what, and until when."""
+    if found is None:
+        return "uncertified"
+    promise = str(found["promise"]).replace(">=", "≥")
+    what = f"{promise}, certified at {found['confidence']:.0%} to {found['expires']}"
+    basis = "the policy over its runs" if found["of"] == "run" else "this step"
+    return f"{what}\n{'':<10}  slack {found['slack']:.3f} on {found['tested']:.0f} runs; it certifies {basis}; lock {found['lock']}"
 
 
 def _arms(arms: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -164,6 +174,7 @@ def _rest(found: Mapping[str, Any], *, show_all: bool) -> Iterator[str]:
             yield from _wrapped("missing", str(evidence["missing"]))
     for note in found["notes"]:
         if note["rule"] in {
+            "lock",
             "choose",
             "baseline",
             "stand_in",

@@ -11,6 +11,8 @@ INFINITY = float("inf")
 
 def choose(plan: Plan, ask: Ask) -> Plan:
     """Put the best proven candidate first."""
+    if plan.targets:
+        return plan  # compiled and certified
     if ask.rules.use_baseline:
         return note(plan, "choose", "the policy says: use the baseline")
     if not plan.requirements and not _measured(plan, ask):
@@ -117,7 +119,7 @@ def _able(plan: Plan, model: str | None) -> Candidate | None:
 
 def fall_back(plan: Plan, ask: Ask) -> Plan:
     """What is tried when the first fails: the same model elsewhere, then what is proven, then the baseline; failure domains apart first."""
-    if not plan.targets:
+    if not plan.targets or plan.certificate is not None:
         return plan
     first = plan.targets[0]
     proven = sorted(ready(plan), key=lambda candidate: _order(candidate, ask))

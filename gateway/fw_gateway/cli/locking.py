@@ -1,0 +1,139 @@
+"""`fw policy compile | locks | rollback`: what is proven, written down, and taken back."""
+
+from typing import Annotated, Any
+
+import typer
+
+from fw_gateway import clock
+from fw_gateway.cli import lessons, output
+from fw_gateway.cli.learning import Since, seconds_since
+from fw_gateway.cli.options import ConfigFile, Json, read_config
+from fw_gateway.config import locks
+from fw_gateway.config.problems import near
+from fw_policies.explaining.numbers import money
+from fw_policies.lock import Lock, LockedStep, Unfit, to_dict
+
+COMPILE = (
+    "Examples: fw policy compile coding; fw policy compile coding --since 30d --write; fw policy compile coding --json"
+)
+LOCKS = "Example: fw policy locks coding"
+ROLLBACK = "Example: fw policy rollback coding 3f9c2a11d0e4"
+Policy = Annotated[str, typer.Argument(help="A policy of the config.")]
+
+
+def register(group: typer.Typer) -> None:
+    """Put the commands into the group `fw policy`."""
+    group.command("compile", epilog=COMPILE)(compile_)
+    group.command("locks", epilog=LOCKS)(list_)
+    group.command("rollback", epilog=ROLLBACK)(rollback)
+
+
+def compile_(
+    *,
+    policy: Policy,
+    since: Since = "30d",
+    write: Annotated[
+        bool, typer.Option("--write", help="Make it the lock that the gateway reads at its start.")
+    ] = False,
+    days: Annotated[int, typer.Option(min=1, max=90, help="For which the certificates are good.")] = 14,
+    seed: Annotated[int, typer.Option(help="Of the bounds' draws; the same calls and seed give the same lock.")] = 0,
+    config: ConfigFile = None,
+    as_json: Json = False,
+) -> None:
+    """Find the cheapest plan of each step that keeps its promise of quality, and prove it, on calls that were drawn at random."""
+    from fw_gateway.cli import compiling  # noqa: PLC0415 - numpy and scipy, for this command alone
+
+    found = read_config(config)
+    if policy not in found.policies:
+        raise output.Fail(f"there is no policy `{policy}`.", near(policy, found.policies), code=output.USAGE)
+    start = seconds_since(since)
+    past = lessons.history(found, start)
+    how = compiling.How(clock.iso_date(start), seed, days)
+    lock = compiling.lock(found, found.policies[policy], past, how)
+    if not lock.steps:
+        raise output.Fail(f"the ledger has no call under `{policy}` in the last {since}.")
+    place = locks.folder(found.source, found.server.state_dir)
+    written = str(locks.write(place, lock)) if write else None
+    if as_json:
+        output.emit({"digest": lock.digest, "written": written, **to_dict(lock)})
+        return
+    output.line(f"{lock.policy}   version {lock.version}   lock {lock.digest}   calls since {lock.since}")
+    for name, step in lock.steps.items():
+        for line in _step(name, step, lock):
+            output.line(line)
+    if written is not None:
+        output.line(f"written  {written}; the gateway reads it when it starts")
+    else:
+        output.line("nothing was written; --write makes it the lock that serves")
+
+
+def _step(name: str, step: LockedStep, lock: Lock) -> list[str]:
+    certificate = step.certificate
+    if certificate is None or not step.arms:
+        more = f" (about {step.more} runs more of each would decide it)" if step.more is not None else ""
+        return [f"  {name}: {lock.baseline} stays: {step.reason}{more}"]
+    arms = " + ".join(f"{arm.weight:.0%} {', '.join(arm.models)}" for arm in step.arms)
+    lines = [f"  {name}: {arms}"]
+    lines.append(
+        f"    {certificate.promise}, certified at {certificate.confidence:.0%} to {certificate.expires}, "
+        f"slack {certificate.slack:.3f} on {certificate.tested} runs"
+    )
+    if step.saved is not None and step.cost is not None:
+        mean, low, high = step.saved
+        lines.append(
+            f"    saves {mean:.0%} [{low:.0%}, {high:.0%}] against {lock.baseline}; {money(step.cost[0])} a run"
+        )
+    return lines
+
+
+def list_(policy: Policy, config: ConfigFile = None, as_json: Json = False) -> None:
+    """The locks of a policy, and which one serves."""
+    found = read_config(config)
+    place = locks.folder(found.source, found.server.state_dir)
+    serving = found.locks[policy].digest if policy in found.locks else None
+    rows: list[dict[str, Any]] = []
+    for digest, path in locks.past(place, policy).items():
+        try:
+            lock = locks.parse(path)
+        except Unfit as fault:
+            output.note(f"{path}: {fault}")
+            continue
+        certified = sum(step.certificate is not None for step in lock.steps.values())
+        row = {"digest": digest, "made": lock.made, "version": lock.version, "certified": certified}
+        rows.append({**row, "steps": len(lock.steps), "serves": digest == serving})
+    if as_json:
+        output.emit({"policy": policy, "locks": rows})
+        return
+    if not rows:
+        output.line(f"{policy} has no lock; `fw policy compile {policy}` makes one.")
+        return
+    table = [
+        [r["digest"], r["made"], r["version"], f"{r['certified']} of {r['steps']}", "serves" if r["serves"] else ""]
+        for r in rows
+    ]
+    output.table(["lock", "made", "policy version", "steps certified", ""], table)
+
+
+def rollback(
+    policy: Policy,
+    digest: Annotated[str, typer.Argument(help="A lock's digest, or its beginning: `fw policy locks` lists them.")],
+    config: ConfigFile = None,
+    as_json: Json = False,
+) -> None:
+    """Make an earlier lock the one that serves."""
+    found = read_config(config)
+    place = locks.folder(found.source, found.server.state_dir)
+    past = locks.past(place, policy)
+    fitting = [path for name, path in past.items() if name.startswith(digest)]
+    if len(fitting) != 1:
+        what = "no lock" if not fitting else f"{len(fitting)} locks"
+        raise output.Fail(f"{what} of {policy} begin with `{digest}`.", near(digest, past), code=output.USAGE)
+    try:
+        lock = locks.parse(fitting[0])
+    except Unfit as fault:
+        raise output.Fail(str(fault)) from None
+    written = locks.write(place, lock)
+    if as_json:
+        output.emit({"policy": policy, "digest": lock.digest, "written": str(written)})
+        return
+    output.line(f"{policy} is back at lock {lock.digest} of {lock.made}: {written}")

@@ -1,0 +1,116 @@
+"""The plan that was compiled and certified for this step serves, as long as everything it was proven under still holds."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from fw_policies.lock import Arm, Certificate, Lock
+from fw_policies.model import Candidate, Outlook, Plan
+from fw_policies.rules.ask import Ask, is_hard, note
+from fw_policies.rules.requirements import requirements
+
+
+def locked(plan: Plan, ask: Ask) -> Plan:
+    """Put the lock's plan of this step in place, or say why it does not serve.
+
+    The certificate stands for the line about quality alone; every other requirement is judged by what the calls show now.
+    """
+    lock = ask.world.locks.get(plan.policy)
+    if lock is None or ask.rules.use_baseline:
+        return plan
+    why = lock.why_not(plan.step, plan.version, ask.world.today)
+    step = lock.steps.get(plan.step)
+    certificate = step.certificate if step is not None else None
+    if why or step is None or certificate is None:
+        return note(plan, "lock", f"lock {lock.digest} does not serve this step: {why}")
+    if certificate.promise not in {line.text for line in plan.requirements if line.measure == "quality"}:
+        return note(plan, "lock", f"lock {lock.digest} does not serve this case: it proves `{certificate.promise}`")
+    able = _able(plan, ask)
+    heads = [able.get(arm.models[0]) for arm in step.arms]
+    if any(head is None for head in heads):
+        gone = ", ".join(arm.models[0] for arm, head in zip(step.arms, heads, strict=True) if head is None)
+        return note(plan, "lock", f"lock {lock.digest} does not serve this step: {gone} may not serve now")
+    proof = _proof(lock, certificate)
+    plan = replace(plan, certificate=proof)
+    arms = [
+        (arm.weight, _arm(plan, arm, able, ask)) for arm, head in zip(step.arms, heads, strict=True) if head is not None
+    ]
+    first = arms[0][1]
+    told = f"compiled as lock {lock.digest}: {certificate.promise}, proven on {certificate.tested} runs"
+    if len(arms) == 1:
+        found = replace(first, notes=plan.notes)
+    else:
+        found = replace(
+            plan, strategy="mixture", reason="best_score", targets=first.targets, arms=tuple(arms), outlook=_mixed(arms)
+        )
+    return note(found, "lock", told)
+
+
+def _able(plan: Plan, ask: Ask) -> dict[str, Candidate]:
+    """By model, its best deployment that no hard rule excludes and that meets every requirement but quality."""
+    fresh = tuple(
+        replace(c, excluded="", why="") if c.excluded and not is_hard(c.excluded) else c for c in plan.candidates
+    )
+    rest = tuple(line for line in plan.requirements if line.measure != "quality")
+    quiet = replace(ask, rules=replace(ask.rules, objective="cost"))  # its quality is what the certificate is for
+    judged = requirements(replace(plan, candidates=fresh, requirements=rest), quiet)
+    found: dict[str, Candidate] = {}
+    for candidate in judged.candidates:
+        if not candidate.excluded:
+            known = found.get(candidate.target.model)
+            if known is None or _cost(candidate) < _cost(known):
+                found[candidate.target.model] = candidate
+    return found
+
+
+def _cost(candidate: Candidate) -> float:
+    cost = candidate.outlook.cost
+    return float("inf") if cost is None else cost.mean
+
+
+def _arm(plan: Plan, arm: Arm, able: Mapping[str, Candidate], ask: Ask) -> Plan:
+    """One arm: its models in order, then the baseline when all of them fail."""
+    chosen = [able[model] for model in arm.models if model in able]
+    same = [c for c in plan.candidates if c.target.model == arm.models[0] and not is_hard(c.excluded)]
+    last = [c for c in plan.candidates if c.target.model == ask.policy.baseline and not is_hard(c.excluded)]
+    targets = tuple(dict.fromkeys(c.target for c in (*chosen, *same, *last)))
+    return replace(
+        plan,
+        strategy="single" if len(targets) == 1 else "fall_back",
+        reason="best_score",
+        targets=targets,
+        outlook=chosen[0].outlook,
+        effort=arm.effort,
+    )
+
+
+def _mixed(arms: list[tuple[float, Plan]]) -> Outlook:
+    """The mean cost of a mixture follows from its arms; its percentiles do not, and stay unknown."""
+    costs = [(weight, arm.outlook.cost) for weight, arm in arms]
+    if any(cost is None for _, cost in costs):
+        return Outlook()
+    known = [(weight, cost) for weight, cost in costs if cost is not None]
+    total = known[0][1]
+    return Outlook(
+        cost=replace(
+            total,
+            mean=sum(weight * cost.mean for weight, cost in known),
+            low=sum(weight * cost.low for weight, cost in known),
+            high=sum(weight * cost.high for weight, cost in known),
+            n=min(cost.n for _, cost in known),
+            p95=None,
+        )
+    )
+
+
+def _proof(lock: Lock, found: Certificate) -> dict[str, float | str]:
+    return {
+        "lock": lock.digest,
+        "promise": found.promise,
+        "outcome": found.outcome,
+        "of": found.of,
+        "confidence": found.confidence,
+        "quality": found.quality,
+        "slack": found.slack,
+        "tested": found.tested,
+        "expires": found.expires,
+    }
