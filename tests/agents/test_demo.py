@@ -107,6 +107,15 @@ def test_it_says_what_the_agent_found_and_what_was_not_used(served: tuple[Path, 
     assert [item["excluded"] for item in run["excluded"]] == ["no_credential"] * 8
 
 
+def test_it_ends_with_an_audit_of_real_outcomes(served: tuple[Path, dict[str, Any]]) -> None:
+    """At most 15 lines: a price, the savings that are proven, and what is refused."""
+    audited = served[1]["audit"]
+    assert 0 < len(audited["text"]) <= 15
+    assert audited["baseline"] in audited["text"][1]
+    assert [promise["ratio"] for promise in audited["promises"]] == [0.98, 0.95]
+    assert any(line.startswith("refused") for line in audited["text"])
+
+
 def test_both_doors_make_the_same_plan(
     served: tuple[Path, dict[str, Any]], embedded: tuple[Path, dict[str, Any]]
 ) -> None:

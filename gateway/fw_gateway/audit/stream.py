@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
+import orjson
+
 LONGEST = 16 * 1024 * 1024
 """Bytes of one record; a longer one is passed over and counted."""
 CHUNK = 256 * 1024
@@ -120,8 +122,8 @@ def _json(source: _Source, problem: Problem, *, array: bool) -> Iterator[Mapping
     for line in lines:
         if line.strip():
             try:
-                found = json.loads(line)
-            except (ValueError, RecursionError):
+                found = orjson.loads(line)
+            except orjson.JSONDecodeError:
                 problem("a line that is not JSON")
                 continue
             yield from _opened(found, problem)
