@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
-_RESERVE = 1.2
+_RESERVE = 1.1
 """Times the cheapest arm's mean cost that is kept back for each call to come."""
 
 
@@ -111,11 +111,11 @@ def draw(state: State, step: int, caps: Floats, *, rng: np.random.Generator, set
     rest = state.calls - state.done - 1
     totals = state.counts.sum(axis=0)
     known = np.isfinite(caps) & (totals > 0)
-    # What is to come is of all steps, not only of this one; and the last calls need room for a dear one.
+    # What is to come is of all steps, not only of this one; and the last needs room for a dear one.
     means = state.costs.sum(axis=0)[known] / totals[known]
     least = int(means.argmin()) if len(means) else 0
     reserve = max(0, rest) * _RESERVE * float(means[least]) if len(means) else 0.0
-    reserve += min(rest, 3) * float(caps[known][least]) if len(means) else 0.0
+    reserve += min(rest, 1) * float(caps[known][least]) if len(means) else 0.0
     left = state.budget - state.spent
     fits = np.flatnonzero(caps <= left - reserve)
     if not len(fits):  # keep the promise about money first, the reserve second
