@@ -15,7 +15,7 @@ FROM_LOCK := install --no-deps --require-hashes --only-binary :all: --progress-b
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format unit test-vllm test-litellm bench lock install install-dev model clean
+.PHONY: help demo test bench-optimizer lint format unit test-vllm test-litellm bench lock install install-dev model clean
 
 help:  ## this list
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -54,6 +54,11 @@ bench: $(RUN_STAMP)  ## what the gateway costs, against a bare pass-through in t
 	$(BIN)/python tests/bench/import_time.py
 	$(BIN)/python tests/bench/overhead.py
 
+# Where the outcome tables are: NAME.outcomes.parquet, as docs/promise-bench.md says.
+FW_DATA ?= ../shared/data/routing
+bench-optimizer: $(DEV_STAMP)  ## the optimizer against public outcomes: broken promises, savings, frontiers (FW_DATA=folder)
+	$(BIN)/fw bench route --data "$(FW_DATA)" --out verdict
+
 install: $(RUN_STAMP)  ## fill .venv with what running needs
 
 install-dev: $(DEV_STAMP)  ## fill .venv with what developing needs
@@ -67,7 +72,7 @@ MAIN = --extra gateway --extra agents --extra local
 
 lock: $(DEV_STAMP)  ## write the locks anew, within the bounds of pyproject.toml
 	$(UNIVERSAL) $(MAIN) --group build --output-file requirements/run.txt
-	$(UNIVERSAL) $(MAIN) --group dev --constraint requirements/run.txt --output-file requirements/dev.txt
+	$(UNIVERSAL) $(MAIN) --extra bench --group dev --constraint requirements/run.txt --output-file requirements/dev.txt
 	$(UNIVERSAL) --extra litellm --output-file requirements/litellm.txt
 	$(UNIVERSAL) --extra vllm --output-file requirements/vllm.txt
 	$(COMPILE) --python-platform x86_64-manylinux_2_28 $(addprefix --find-links ,$(PIP_FIND_LINKS)) \

