@@ -129,6 +129,8 @@ def test_what_is_asked_wrongly_is_said_with_what_there_is(tmp_path: Path, capsys
     unknown.write_text('{"foo": 1}')
     cases = [
         ([], "name the files"),
+        (["--sample", "--baseline", "m"], "takes no --baseline"),
+        (["--sample", "--policy", str(tmp_path / "p.yaml")], "no calls to draft"),
         ([str(unknown)], "foo"),
         ([*experiment(tmp_path), "--outcome", "nope"], "solved"),
         ([str(tmp_path / "absent")], "cannot be read"),

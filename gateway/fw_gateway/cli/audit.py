@@ -47,6 +47,8 @@ def audit(
     """What exported calls cost by step, what could be proven to be saved at which quality, and what is missing. Sends nothing."""
     if sample == bool(files):
         raise output.Fail("name the files, or say --sample.", EXAMPLES, code=output.USAGE)
+    if sample and (baseline or outcome or randomised):
+        raise output.Fail("--sample takes no --baseline, --outcome or --randomised.", EXAMPLES, code=output.USAGE)
     found, lines = _sample() if sample else _files(files or [], (baseline, outcome, randomised))
     if policy is not None:
         found["policy"] = _draft(policy, found, sample=sample)
