@@ -16,6 +16,8 @@ from fw_policies.search.frontier import saved
 Say = Callable[[str], None]
 FLOORS = (0.98, 0.95, 0.90)
 """Promises of a set without known ones: these shares of the best single model's mean."""
+LOGGED = 20_000
+"""Calls in a log that a what-if reads; twice as many where one in fifty is explored."""
 FEWEST = 100
 """Queries below which a promise cannot be split in three."""
 
@@ -121,10 +123,11 @@ def infeasible(table: Table, *, seed: int, splits: int = SPLITS) -> Gate:
     )
 
 
-def off_policy(table: Table, *, seed: int, repetitions: int = 200) -> Iterator[Gate]:
+def off_policy(table: Table, *, seed: int, repetitions: int = 100) -> Iterator[Gate]:
     """Coverage of what-if intervals on logs with few explored calls."""
     for epsilon, anchor in ((0.02, 0.65), (0.1, 0.89), (0.3, 0.94)):
-        found = ope.coverage(table.score, table.step, epsilon, seed=seed, repetitions=repetitions)
+        rows = LOGGED if epsilon > 0.05 else 2 * LOGGED
+        found = ope.coverage(table.score, table.step, epsilon, seed=seed, repetitions=repetitions, rows=rows)
         label = f"what-if coverage at ε = {epsilon:g}"
         if not found["answered"]:
             yield Gate(

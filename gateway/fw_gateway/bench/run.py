@@ -63,7 +63,7 @@ class Effort:
     """Random splits of each promise."""
     seeds: int = 3
     """Seeds of the five folds."""
-    repetitions: int = 200
+    repetitions: int = 100
     """Logs of each what-if."""
 
 
