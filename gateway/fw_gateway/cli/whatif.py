@@ -30,6 +30,7 @@ def world(config: Config) -> World:
         today=clock.today(),
         prices=config.prices,
         stand_in=config.server.stand_in,
+        locks=config.locks,
     )
 
 
