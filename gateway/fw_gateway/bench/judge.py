@@ -1,16 +1,16 @@
 """The gates of one set of outcomes: savings on held-out queries, promises, what the log alone could have told."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
 from fw_gateway.bench import routers
-from fw_gateway.bench.data import Table
+from fw_gateway.bench.data import Row, Table
 from fw_gateway.bench.gate import Gate, at_least, at_most, unmeasured
 from fw_gateway.bench.held_out import SHARES, Saves, best_single, saves, zero_router
 from fw_gateway.bench.promises import SPLITS, Ask, Kept, keep
 from fw_gateway.bench.sets import KNOWN
-from fw_policies.learn import ope, pacer
+from fw_policies.learn import drift, ope, pacer
 from fw_policies.search.frontier import saved
 
 Say = Callable[[str], None]
@@ -18,6 +18,8 @@ FLOORS = (0.98, 0.95, 0.90)
 """Promises of a set without known ones: these shares of the best single model's mean."""
 LOGGED = 20_000
 """Calls in a log that a what-if reads; twice as many where one in fifty is explored."""
+BROKEN_RUN = "2025-10-08-selfhosted"
+ALPHA = 0.05
 FEWEST = 100
 """Queries below which a promise cannot be split in three."""
 
@@ -196,3 +198,42 @@ def pacing(table: Table, *, seed: int) -> Iterator[Gate]:
         note=note,
         unit="calls",
     )
+
+
+def quarantine(rows: Sequence[Row], *, seed: int, orders: int = 20) -> Gate:
+    """HolmesGPT's run in which two models answered nothing: how soon their outcomes alone take them out, and nobody else.
+
+    Feared is a mean below half of what the median model of the earlier runs had; the alarm is an e-process at 1/0.05. The questions
+    come in `orders` random orders; the figure is the worst of them.
+    """
+    by_model: dict[str, list[float]] = {}
+    earlier: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        if row["run"] == BROKEN_RUN:
+            by_model.setdefault(row["model"], []).append(float(row["score"]))
+        else:
+            earlier.setdefault((row["run"], row["model"]), []).append(float(row["score"]))
+    feared = float(np.median([np.mean(values) for values in earlier.values()])) / 2
+    dead = {model for model, values in by_model.items() if np.mean(values) < 0.05}
+    worst, wrong = 0, 0
+    for model, values in by_model.items():
+        for number in range(orders):
+            rng = np.random.default_rng((seed, number))
+            calls = _until(rng.permutation(values), feared)
+            if model in dead:
+                worst = max(worst, calls if calls is not None else len(values))
+            else:
+                wrong += calls is not None
+    sound = len(by_model) - len(dead)
+    note = f"{len(dead)} models, {orders} orders; false alarms on the {sound} others: {wrong} of {sound * orders}"
+    return at_most("calls until a broken model is out", "holmesgpt_sre", worst, target=19, note=note, unit="calls")
+
+
+def _until(values: Iterable[float], promised: float) -> int | None:
+    """Outcomes until the alarm; None when there is none."""
+    evidence = drift.Evidence(promised)
+    for number, value in enumerate(values, 1):
+        evidence = drift.outcome(evidence, float(value))
+        if evidence.e >= 1 / ALPHA:
+            return number
+    return None

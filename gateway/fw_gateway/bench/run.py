@@ -82,13 +82,13 @@ def bench(folder: Path, *, route: str = "ours", effort: Effort | None = None, sa
             if name == ROUTELLM:
                 verdict.gates.extend(_routellm(folder, chosen, effort))
                 continue
-            _one(load(folder, name), chosen, effort, verdict, say=say)
+            _one(folder, load(folder, name), chosen, effort, verdict=verdict, say=say)
         except Unusable as fault:
             verdict.skipped[name] = str(fault)
     return verdict
 
 
-def _one(found: Table, chosen: routers.Router, effort: Effort, verdict: Verdict, *, say: Say) -> None:
+def _one(folder: Path, found: Table, chosen: routers.Router, effort: Effort, *, verdict: Verdict, say: Say) -> None:
     vectors = embed(found.texts)
     rng = np.random.default_rng(effort.seed)
     if routers.leaks(routers.guarded(chosen), found, vectors, rng):
@@ -115,6 +115,8 @@ def _one(found: Table, chosen: routers.Router, effort: Effort, verdict: Verdict,
         verdict.gates.append(gate)
         if kept:
             verdict.promises.setdefault(found.name, []).append(kept)
+    if found.name == "holmesgpt_sre":
+        verdict.gates.append(judge.quarantine(read(folder, found.name)[0], seed=effort.seed))
     if found.name == "bfcl_2024_08":
         verdict.gates.append(judge.infeasible(found, seed=effort.seed, splits=effort.splits))
     if len(found.queries) >= judge.FEWEST:
