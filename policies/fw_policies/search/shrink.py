@@ -50,3 +50,41 @@ def shrunk(values: Matrix, steps: Steps, count: int, *, binary: bool = True) -> 
     weight = np.where(known, spread_of_steps / (spread_of_steps + noise), 0.0)
     mean = kin + weight * (raw - kin)
     return Means(mean, np.where(known, raw, mean), n, weight)
+
+
+def paired(values: Matrix, steps: Steps, count: int) -> Means:
+    """`shrunk`, for queries that every model has answered: what all models share and what sets them apart are shrunk each by itself.
+
+    A choice depends on the differences between models alone, and on the same queries they are far surer than the means: the luck of
+    the draw of queries is common to all. Each part has its own τ² and its own noise, the sample variance (with four pseudo-observations
+    of the variance over all steps).
+    """
+    shared = values.mean(1, keepdims=True)
+    common, apart = _towards(shared, steps, count), _towards(values - shared, steps, count)
+    raw, n = _by_step(values, steps, count)
+    overall = values.mean(0)
+    seen = n > 0
+    mean = np.clip(common[0] + apart[0], 0.0, 1.0)
+    weight = np.broadcast_to(apart[1], raw.shape).copy()
+    return Means(mean, np.where(seen, raw, overall), np.broadcast_to(n, raw.shape).copy(), weight)
+
+
+def _by_step(values: Matrix, steps: Steps, count: int) -> tuple[Matrix, Matrix]:
+    """(means per step, queries per step as a column)."""
+    total = np.zeros((count, values.shape[1]))
+    np.add.at(total, steps, values)
+    n = np.bincount(steps, minlength=count)[:, None].astype(float)
+    return total / np.maximum(n, 1), n
+
+
+def _towards(values: Matrix, steps: Steps, count: int) -> tuple[Matrix, Matrix]:
+    """Means per step shrunk to the mean over all queries, and the weight of their own."""
+    overall, spread = values.mean(0), values.var(0)
+    own, n = _by_step(values, steps, count)
+    squares, _ = _by_step(values**2, steps, count)
+    noise = (np.maximum(squares - own**2, 0) * n + 4 * spread) / (n + 4) / np.maximum(n, 1)
+    seen = n[:, 0] > 0
+    left = ((own - overall) ** 2 - noise)[seen]
+    between = max(float(left.mean()) if left.size else 0.0, 1e-9)
+    weight = np.where(n > 0, between / (between + noise), 0.0)
+    return overall + weight * (own - overall), weight
