@@ -95,6 +95,34 @@ def bounded_mean(n: int, total: float, squares: float, confidence: float) -> tup
     return max(0.0, mean - half), min(1.0, mean + half)
 
 
+@lru_cache(maxsize=65536)
+def always_above(n: float, total: float, delta: float) -> float:
+    """A lower bound of the mean of values in [0, 1] that holds at every n at once with probability 1 − delta, look as often as one may.
+
+    The likelihood ratio of 0/1 values against mean p, mixed over all alternatives with equal weight, is
+    B(total + 1, n − total + 1) ÷ p^total (1 − p)^(n − total); it exceeds 1/delta with probability delta at most (Ville, 1939; Robbins, 1970). For
+    values between 0 and 1 it still does, because the ratio is convex in each value.
+    """
+    if n <= 0 or total <= 0:
+        return 0.0
+    missed = max(n - total, 0.0)
+    enough = math.lgamma(total + 1) + math.lgamma(missed + 1) - math.lgamma(n + 2) + math.log(delta)
+    low, high = 0.0, total / n
+    for _ in range(40):
+        middle = (low + high) / 2
+        at = total * math.log(middle) + (missed * math.log1p(-middle) if missed else 0.0) if middle > 0 else -math.inf
+        if at < enough:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def always_under(n: float, total: float, delta: float) -> float:
+    """The upper bound that goes with `always_above`: what the values lack to 1 has a lower one."""
+    return 1.0 - always_above(n, n - total, delta)
+
+
 @lru_cache(maxsize=4096)
 def t_quantile(p: float, degrees: int) -> float:
     """Quantile of Student's t, through the incomplete beta function (DLMF 8.17)."""

@@ -11,9 +11,14 @@ from fw_policies.model import Estimate, Estimates, Facts, MachinePrice, Outlook,
 
 Key = tuple[str, ...]
 SEPARATOR = "\x1f"
-VERSION = 2
+VERSION = 3
 KINDS = ("ttft", "latency", "tokens", "machine", "place")
 """Histograms: ttft, latency, machine by (agent, step, deployment); tokens by (agent, step, model); place: ttft by (deployment,)."""
+
+RECENT = ("ttft", "latency", "machine", "place")
+"""Those that forget: a deployment that has become slow, or quick again, is judged by its last calls."""
+WINDOW = 256
+"""Calls of a part; what counts is the part that is being filled and the one before it: 256 to 512 calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,8 @@ class Statistics:
         """Nothing seen yet."""
         self._tables: dict[str, dict[Key, Histogram]] = {kind: {} for kind in KINDS}
         self._quality: dict[Key, Outcomes] = {}
+        self._older: dict[str, dict[Key, Histogram]] = {kind: {} for kind in RECENT}
+        """The part before the one that is being filled."""
         self._frozen: dict[str, dict[Key, Histogram]] = {kind: {} for kind in KINDS}
         self._dirty: set[tuple[str, Key]] = set()
 
@@ -111,9 +118,19 @@ class Statistics:
         self._dirty.add((kind, key))
         table = self._tables[kind]
         found = table.get(key)
+        if found is not None and found.total >= WINDOW and kind in self._older:
+            self._older[kind][key], found = found, None
         if found is None:
             found = table[key] = Histogram()
         return found
+
+    def _whole(self, kind: str, key: Key) -> Histogram:
+        """Everything that counts."""
+        out = self._tables[kind][key].copy()
+        older = self._older[kind].get(key) if kind in self._older else None
+        if older is not None:
+            out.merge(older)
+        return out
 
     def steps(self) -> set[tuple[str, str]]:
         """The (agent, step) pairs that something is known of."""
@@ -123,7 +140,7 @@ class Statistics:
     def freeze(self) -> "Snapshot":
         """What is known now, for good; costs by what changed since the last time."""
         for kind, key in self._dirty:
-            self._frozen[kind][key] = self._tables[kind][key].copy()
+            self._frozen[kind][key] = self._whole(kind, key)
         self._dirty.clear()
         tables = {kind: dict(table) for kind, table in self._frozen.items()}
         quality = {key: Outcomes(o.n, o.total, o.squares) for key, o in self._quality.items()}
@@ -134,6 +151,10 @@ class Statistics:
         for kind, table in other._tables.items():  # noqa: SLF001 - of our own class
             for key, histogram in table.items():
                 self._at(kind, key).merge(histogram)
+        for kind, table in other._older.items():  # noqa: SLF001 - of our own class
+            for key, histogram in table.items():
+                self._older[kind].setdefault(key, Histogram()).merge(histogram)
+                self._dirty.add((kind, key))
         for key, outcomes in other._quality.items():  # noqa: SLF001 - of our own class
             self._quality.setdefault(key, Outcomes()).merge(outcomes)
 
@@ -142,15 +163,22 @@ class Statistics:
         out: dict[str, Any] = {"version": VERSION}
         for kind, table in self._tables.items():
             out[kind] = {SEPARATOR.join(key): histogram.to_dict() for key, histogram in table.items()}
+        out["older"] = {
+            kind: {SEPARATOR.join(key): histogram.to_dict() for key, histogram in table.items()}
+            for kind, table in self._older.items()
+        }
         out["quality"] = {SEPARATOR.join(key): [o.n, o.total, o.squares] for key, o in self._quality.items()}
         return out
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> "Statistics":
-        """The statistics that `to_dict` made plain; another version's are not read, and nothing is known then."""
+        """The statistics that `to_dict` made plain, by this version or the one before; another's are not read: nothing is known then."""
         out = cls()
-        if found.get("version") != VERSION:
+        if found.get("version") not in {VERSION, VERSION - 1}:
             return out
+        for kind, table in found.get("older", {}).items():
+            for key, histogram in table.items():
+                out._older[kind][tuple(key.split(SEPARATOR))] = Histogram.from_dict(histogram)
         for kind in KINDS:
             for key, histogram in found.get(kind, {}).items():
                 parts = tuple(key.split(SEPARATOR))

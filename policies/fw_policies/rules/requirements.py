@@ -1,7 +1,7 @@
 """Requirements, proven with the policy's confidence or not at all: what is unknown satisfies nothing."""
 
 from fw_policies.estimate import cost as money
-from fw_policies.estimate.intervals import needed
+from fw_policies.estimate.intervals import always_above, always_under, needed
 from fw_policies.estimate.statistics import Snapshot
 from fw_policies.model import NANO_USD, Candidate, Exclusion, MachinePrice, Outlook, Plan, Requirement
 from fw_policies.rules.ask import Ask, exclude
@@ -12,11 +12,12 @@ Verdict = tuple[Exclusion, str] | None
 def requirements(plan: Plan, ask: Ask) -> Plan:
     """Exclude every candidate that does not prove every requirement; the first that fails names the reason."""
     baseline = _baseline(plan, ask)
+    tested = _tested(plan, ask)
 
     def judge(candidate: Candidate) -> Verdict:
         unknown: Verdict = None
         for requirement in plan.requirements:
-            verdict = _holds(requirement, candidate, baseline, ask)
+            verdict = _holds(requirement, candidate, (baseline, tested), ask)
             if verdict is not None and verdict[0] != "unknown":
                 return verdict
             unknown = unknown or verdict
@@ -34,36 +35,46 @@ def _baseline(plan: Plan, ask: Ask) -> Outlook | None:
     return None
 
 
-def _holds(requirement: Requirement, candidate: Candidate, baseline: Outlook | None, ask: Ask) -> Verdict:
+def _tested(plan: Plan, ask: Ask) -> int:
+    """How many models are tested against the floor of quality: each gets its share of the risk (Bonferroni)."""
+    models = {c.target.model for c in plan.candidates if c.outlook.quality is not None}
+    return max(1, len(models - {ask.policy.baseline}))
+
+
+def _holds(requirement: Requirement, candidate: Candidate, known: tuple[Outlook | None, int], ask: Ask) -> Verdict:
     """Why a requirement is not proven; None when it is."""
     if requirement.measure == "quality":
-        return _quality(requirement, candidate, baseline, ask)
+        return _quality(requirement, candidate, known, ask)
     if requirement.measure == "cost":
         return _cost(requirement, candidate, ask)
     return _time(requirement, candidate, ask)
 
 
-def _quality(requirement: Requirement, candidate: Candidate, baseline: Outlook | None, ask: Ask) -> Verdict:
-    """The lower bound against the floor.
+def _quality(requirement: Requirement, candidate: Candidate, known: tuple[Outlook | None, int], ask: Ask) -> Verdict:
+    """The lower bound against the floor, at 1 − δ over all models that are tested and over all times that anybody looks.
 
-    A relative floor uses the baseline's upper bound: each side of a two-sided interval holds at 1 − δ/2, so both at once hold
-    at 1 − δ (Bonferroni).
+    Evidence grows with every call and is looked at with every call, so the bounds hold at all sizes at once. A relative floor uses the
+    baseline's upper bound: it has half of δ, the models share the other half.
     """
+    baseline, tested = known
     found = candidate.outlook.quality
     if candidate.target.model == ask.policy.baseline and requirement.limit is None:
         return None
     if found is None:
         return "unknown", f"{_outcome(ask)} was never reported for this model at this step"
-    floor = requirement.limit
+    floor, delta = requirement.limit, (1 - ask.policy.confidence) / tested
     if floor is None:
         if baseline is None or baseline.quality is None:
             return "unknown", f"the baseline's {_outcome(ask)} was never reported at this step"
-        top = baseline.quality.high
+        delta /= 2
+        base = baseline.quality
+        top = always_under(base.n, base.mean * base.n, (1 - ask.policy.confidence) / 2)
         floor = top * requirement.relative if requirement.relative is not None else top - (requirement.margin or 0.0)
-    if found.low >= floor:
+    low, high = (bound(found.n, found.mean * found.n, delta) for bound in (always_above, always_under))
+    if low >= floor:
         return None
-    words = f"quality {found.mean:.2f} [{found.low:.2f}, {found.high:.2f}] < {floor:.3f}"
-    return ("quality", words) if found.high < floor else ("unknown", f"{words}: not proven with {found.n:.0f} outcomes")
+    words = f"quality {found.mean:.2f} [{low:.2f}, {high:.2f}] < {floor:.3f}"
+    return ("quality", words) if high < floor else ("unknown", f"{words}: not proven with {found.n:.0f} outcomes")
 
 
 def _outcome(ask: Ask) -> str:
