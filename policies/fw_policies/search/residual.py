@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from fw_policies.search.shrink import Means, Steps, paired, shrunk
+from fw_policies.search.shrink import Means, Steps, shrunk
 
 Matrix = NDArray[np.float64]
 WIDTHS = (0.05, 0.1, 0.2)
@@ -79,7 +79,7 @@ class Quality:
 
 def fit(scores: Matrix, steps: Steps, count: int, texts: Matrix | None) -> Quality:
     """Estimates from scores (queries × models, 0..1), the step of each query, and its text vector (None: no text is known)."""
-    means = paired(scores, steps, count) if np.isfinite(scores).all() else shrunk(scores, steps, count)
+    means = shrunk(scores, steps, count)
     if texts is None or not np.any(texts):
         return Quality(means, None, None, 0.0)
     has = np.any(texts != 0, axis=1)

@@ -6,7 +6,7 @@ import pytest
 from fw_policies.search import residual
 from fw_policies.search.frontier import frontier, recovered, saved, strong_calls, threshold_curve
 from fw_policies.search.programme import Problem, best_quality, solve
-from fw_policies.search.shrink import paired, shrunk
+from fw_policies.search.shrink import shrunk
 
 
 def test_the_frontier_keeps_what_no_mixture_beats() -> None:
@@ -79,19 +79,6 @@ def test_small_steps_are_shrunk_more_and_none_is_nought() -> None:
     assert (found.weight[0] > found.weight[1]).all()
     assert np.isfinite(found.mean).all()  # a step that was never seen has what its kin have
     assert found.n[2].tolist() == [0, 0, 0]
-
-
-def test_differences_on_the_same_queries_are_trusted_more_than_means() -> None:
-    """All models fail on the same hard queries: the means are uncertain, who is better is not."""
-    rng = np.random.default_rng(6)
-    steps = rng.integers(0, 8, 240)
-    hard = rng.random((240, 1)) < 0.5
-    better = np.where(steps[:, None] % 2 == 0, [0.0, 0.1], [0.1, 0.0])
-    scores = np.clip(~hard * 0.9 + better + 0.01 * rng.standard_normal((240, 2)), 0, 1)
-    together, apart = paired(scores, steps, 8), shrunk(scores, steps, 8)
-    assert (np.argmax(together.mean, axis=1) == 1 - np.arange(8) % 2).all()
-    assert together.weight.min() > 0.9 > apart.weight.max()
-    assert together.raw == pytest.approx(apart.raw)
 
 
 def test_a_text_that_tells_models_apart_is_used() -> None:
