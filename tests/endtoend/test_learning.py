@@ -47,7 +47,7 @@ def test_the_plan_moves_when_the_cheaper_model_is_proven_and_not_before(home: tu
             assert served(gateway) == "dear"
             answer = gateway.chat("cheap", headers=MINE)
             outcome = f'{{"outcomes": {{"right": true}}, "decision": "{answer.headers["x-fw-decision-id"]}"}}'
-            if number >= NEEDED - 20:
+            if number >= NEEDED - 30:
                 stored = gateway.ask("POST", "/v1/outcomes", outcome.encode(), {"content-type": "application/json"})
                 assert stored.json == {"stored": 1, "duplicate": False}
                 again = gateway.ask("POST", "/v1/outcomes", outcome.encode(), {"content-type": "application/json"})

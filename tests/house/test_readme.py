@@ -94,7 +94,7 @@ def test_the_make_targets_it_names_exist(page: str, root: Path) -> None:
 def test_the_commands_it_names_exist(root: Path, tmp_path: Path) -> None:
     """Each `fw ...` that the README shows has a help page."""
     text = (root / "README.md").read_text()
-    named = set(re.findall(r"(?:^|`|; `)fw ((?:model|policy|trace|config) [a-z]+|[a-z]+)", text, re.MULTILINE))
+    named = set(re.findall(r"(?:^|`|; `)fw ((?:model|policy|trace|config|bench) [a-z-]+|[a-z]+)", text, re.MULTILINE))
     assert {"up", "doctor", "policy list", "trace show", "config check", "explain"} <= named
     for words in sorted(named - {"demo"}):
         status, said = fw(tmp_path, *words.split(), "--help")
