@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from math import log
 
-from fw_policies.model import Plan
+from fw_policies.model import Plan, Target
+from fw_policies.rules import explore
 from fw_policies.rules.ask import note
 
 
@@ -31,7 +32,7 @@ def pick(weights: Iterable[float], draw: float) -> int:
     return last
 
 
-def tried(plan: Plan, draw: float, affordable: Callable[[Plan], bool]) -> Plan | None:
+def tried(plan: Plan, draw: float, affordable: Callable[[Target], bool]) -> Plan | None:
     """The plan that is explored instead of `plan`, or None: this call is not one of them.
 
     What cannot be afforded takes no part: the share is spread over the others, and when there are none, nothing is explored.
@@ -45,10 +46,10 @@ def tried(plan: Plan, draw: float, affordable: Callable[[Plan], bool]) -> Plan |
         return None
     weights = [weight / total for weight, _ in trials]
     index = pick(weights, draw / found.share)
-    return replace(trials[index][1], propensity=found.share * weights[index])
+    return replace(explore.trial(plan, trials[index][1]), propensity=found.share * weights[index])
 
 
-def kept(plan: Plan, affordable: Callable[[Plan], bool]) -> float:
+def kept(plan: Plan, affordable: Callable[[Target], bool]) -> float:
     """The probability that `plan` itself serves, and nothing that is explored."""
     found = plan.exploration
     if found is None or not any(weight > 0 and affordable(trial) for weight, trial in found.trials):

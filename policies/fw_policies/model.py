@@ -239,8 +239,8 @@ class Exploration:
     """Nano-USD that explored attempts may cost in one UTC day."""
     purse: str
     """Name of the account that this is paid from."""
-    trials: tuple[tuple[float, Plan], ...]
-    """Each with its probability, given that something is tried; they sum to 1."""
+    trials: tuple[tuple[float, Target], ...]
+    """Each with its probability, given that something is tried; they sum to 1. `rules.explore.trial` makes the plan of the one drawn."""
 
 
 @dataclass(frozen=True, slots=True)

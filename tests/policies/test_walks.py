@@ -11,6 +11,7 @@ from fw_policies.estimate import Statistics
 from fw_policies.flow import Answer, Commit, Failed, Open, Verdict, Verify, flow
 from fw_policies.model import Exploration, Facts, MachinePrice, Plan, Target, TokenPrice
 from fw_policies.optimize import optimize
+from fw_policies.rules import explore
 from fw_policies.rules.ask import Ask
 from fw_policies.rules.explore import worst
 from fw_policies.rules.verify import verify
@@ -123,8 +124,9 @@ def test_without_explore_nothing_unproven_is_ever_in_a_plan() -> None:
 def test_explore_offers_what_is_not_proven_and_falls_back_to_the_baseline() -> None:
     found = proven("quality >= 80%", explore=LIMITS)
     assert found.exploration is not None
-    ((weight, trial),) = found.exploration.trials
+    ((weight, offered),) = found.exploration.trials
     assert weight == 1
+    trial = explore.trial(found, offered)
     assert [one.model for one in trial.targets] == ["new", "base", "cheap"]
     assert (trial.reason, trial.explored, trial.exploration) == ("explored", True, None)
 
@@ -169,9 +171,7 @@ def test_hard_rules_bind_what_is_explored() -> None:
     assert found.exploration is None
 
 
-EXPLORING = plan(
-    A, exploration=Exploration(0.1, 1, "p", ((0.25, plan(B)), (0.75, plan(B2)))), strategy="single", verify=()
-)
+EXPLORING = plan(A, exploration=Exploration(0.1, 1, "p", ((0.25, B), (0.75, B2))), strategy="single", verify=())
 
 
 def test_propensities_are_the_probabilities_with_which_plans_are_drawn() -> None:
@@ -189,8 +189,8 @@ def test_propensities_are_the_probabilities_with_which_plans_are_drawn() -> None
 
 
 def test_what_cannot_be_afforded_is_not_drawn_and_the_others_propensity_says_so() -> None:
-    def cheap(trial: Plan) -> bool:
-        return trial.targets[0] == B
+    def cheap(trial: Target) -> bool:
+        return trial == B
 
     found = draw.tried(EXPLORING, 0.0999, cheap)
     assert found is not None
@@ -269,11 +269,11 @@ def test_whatever_can_be_afforded_the_probabilities_of_all_that_may_be_drawn_sum
 ) -> None:
     """Each trial is found by a draw of its own part of [0, share), and what is kept has the rest."""
     total = sum(weights)
-    trials = tuple((weight / total, plan(target(f"t{number}"))) for number, weight in enumerate(weights))
+    trials = tuple((weight / total, target(f"t{number}")) for number, weight in enumerate(weights))
     base = plan(A, exploration=Exploration(share, 1, "p", trials))
 
-    def affordable(trial: Plan) -> bool:
-        return int(trial.targets[0].model[1:]) in keep
+    def affordable(trial: Target) -> bool:
+        return int(trial.model[1:]) in keep
 
     left = sum(weight for number, weight in enumerate(weights) if number in keep)
     found: dict[str, float] = {}

@@ -7,7 +7,7 @@ from fw_gateway.engine.purses import Purses, Reserved
 from fw_gateway.ledger import Ledger
 from fw_gateway.values import Attempt, Call
 from fw_policies import draw
-from fw_policies.model import Facts, Plan
+from fw_policies.model import Facts, Plan, Target
 from fw_policies.rules.explore import worst
 from fw_policies.spec import Policy
 
@@ -64,7 +64,7 @@ class Chooser:
         await self._purses.open(found.purse, found.max_cost)
         for _ in range(len(found.trials) + 1):
             tried = draw.tried(plan, first, lambda trial: self._affords(call, facts, plan, trial))
-            amount = self._cost(call, facts, tried) if tried is not None else None
+            amount = self._cost(call, facts, tried.targets[0]) if tried is not None else None
             if tried is None or amount is None:
                 break
             reserved = await self._purses.take(found.purse, amount, found.max_cost)
@@ -72,16 +72,16 @@ class Chooser:
                 return tried, reserved
         return None, None
 
-    def _affords(self, call: Call, facts: Facts, plan: Plan, trial: Plan) -> bool:
+    def _affords(self, call: Call, facts: Facts, plan: Plan, trial: Target) -> bool:
         found, amount = plan.exploration, self._cost(call, facts, trial)
         return found is not None and amount is not None and amount <= self._purses.room(found.purse, found.max_cost)
 
-    def _cost(self, call: Call, facts: Facts, trial: Plan) -> int | None:
+    def _cost(self, call: Call, facts: Facts, trial: Target) -> int | None:
         """What the explored attempt may cost at most."""
         left = max(0.0, call.deadline - clock.monotonic())
         asked = call.fields.get("n")
         choices = asked if isinstance(asked, int) and asked > 1 else 1
-        return worst(trial.targets[0], facts, size=len(call.body), seconds=left, choices=choices)
+        return worst(trial, facts, size=len(call.body), seconds=left, choices=choices)
 
     def _stays(self, plan: Plan, key: tuple[str, ...]) -> Plan:
         began = self._began.get(key)

@@ -100,7 +100,7 @@ def _explores(plan: Plan) -> dict[str, Any] | None:
     found = plan.exploration
     if found is None:
         return None
-    trials = [{"weight": weight, "deployment": trial.targets[0].deployment} for weight, trial in found.trials]
+    trials = [{"weight": weight, "deployment": trial.deployment} for weight, trial in found.trials]
     return {"share": found.share, "max_cost": found.max_cost, "trials": trials}
 
 

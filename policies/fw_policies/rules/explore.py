@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from fw_policies.estimate import cost as money
-from fw_policies.model import Candidate, Exploration, Facts, MachinePrice, Plan, Target
+from fw_policies.model import Candidate, Exploration, Facts, MachinePrice, Outlook, Plan, Target
 from fw_policies.rules.ask import Ask, is_hard, note
 
 FLOOR = 0.5
@@ -24,7 +24,7 @@ def explore(plan: Plan, ask: Ask) -> Plan:
     if not found:
         return plan
     weights = _weights(found)
-    trials = tuple((weight, _trial(plan, one, ask)) for weight, one in zip(weights, found, strict=True))
+    trials = tuple((weight, one.target) for weight, one in zip(weights, found, strict=True))
     purse = "/".join(part for part in (ask.policy.name, limits.scope) if part)
     plan = replace(plan, exploration=Exploration(limits.share, limits.max_cost, purse, trials))
     return note(plan, "explore", f"{limits.share:.3g} of the calls try one of {len(found)} that are not proven")
@@ -57,19 +57,20 @@ def _weights(found: list[Candidate]) -> list[float]:
     return [FLOOR / len(found) + (1 - FLOOR) * rank / total for rank in prior]
 
 
-def _trial(plan: Plan, candidate: Candidate, ask: Ask) -> Plan:
-    """The plan that tries it first and falls back to the baseline, then to what would have served."""
-    base = [c.target for c in plan.candidates if c.target.model == ask.policy.baseline and not is_hard(c.excluded)]
+def trial(plan: Plan, target: Target) -> Plan:
+    """The plan that tries `target` first and falls back to the baseline, then to what would have served."""
+    base = [c.target for c in plan.candidates if c.target.model == plan.baseline and not is_hard(c.excluded)]
+    outlook = next((c.outlook for c in plan.candidates if c.target is target), Outlook())
     rest = (*base, *plan.targets, *(target for _, arm in plan.arms for target in arm.targets))
-    targets = tuple(dict.fromkeys((candidate.target, *rest)))
+    targets = tuple(dict.fromkeys((target, *rest)))
     verify, effort = next(((arm.verify, arm.effort) for _, arm in plan.arms), (plan.verify, plan.effort))
-    trial = replace(
+    found = replace(
         plan, targets=targets, strategy="fall_back" if len(targets) > 1 else "single", reason="explored", explored=True,
-        outlook=candidate.outlook, arms=(), exploration=None, verify=verify, effort=effort,
+        outlook=outlook, arms=(), exploration=None, verify=verify, effort=effort,
     )  # fmt: skip
     if verify and len({target.model for target in targets}) > 1:
-        trial = replace(trial, strategy="cascade")
-    return note(trial, "explore", f"{candidate.target.deployment} is tried: it is not proven")
+        found = replace(found, strategy="cascade")
+    return note(found, "explore", f"{target.deployment} is tried: it is not proven")
 
 
 def worst(target: Target, facts: Facts, *, size: int, seconds: float, choices: int = 1) -> int | None:
