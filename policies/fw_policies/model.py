@@ -1,8 +1,8 @@
 """The words every other module speaks: frozen values, no behaviour beyond arithmetic on themselves."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from fw_policies.lock import Lock
@@ -148,6 +148,10 @@ class Outlook:
     cost: Estimate | None = None
     output_tokens: Estimate | None = None
 
+    def at(self, input_tokens: int) -> "Outlook":
+        """Itself, whatever the size."""
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
@@ -174,17 +178,60 @@ class Note:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A target as it was looked at for one decision."""
+class Known(Protocol):
+    """What is known of a target at a step, to be had for a size of request."""
+
+    @property
+    def quality(self) -> Estimate | None:
+        """Which does not depend on the size."""
+        ...
+
+    def at(self, input_tokens: int) -> Outlook:
+        """The outlook for a request of this size."""
+        ...
+
+
+class Candidate(NamedTuple):
+    """A target as it was looked at for one decision. Its outlook is worked out when it is asked for: most are never asked."""
 
     target: Target
-    outlook: Outlook
+    known: Known
     excluded: Exclusion = ""
     why: str = ""
     """For people: `p95 ttft 3.1 s > 2 s`; empty when nothing is wrong."""
     rank: float | None = None
     """Public prior, for order only; never proof."""
+    size: int = 0
+    """Input tokens of the request."""
+
+    @property
+    def outlook(self) -> Outlook:
+        """What to expect of it for this request."""
+        return self.known.at(self.size)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """How what serves stands to one requirement, in the requirement's own unit (nano-USD, seconds, 0..1)."""
+
+    holds: bool
+    value: float | None
+    """The bound that is proven: a lower one of quality, an upper one of everything else. None: none is."""
+    limit: float | None
+    """What it is held against; None while a relative floor is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """The best that one requirement alone keeps out: what giving way would buy."""
+
+    text: str
+    """The requirement."""
+    deployment: str
+    gap: float
+    """By how much it is missed, in the requirement's own unit."""
+    saves: float
+    """Nano-USD that a call would cost less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +250,10 @@ class Plan:
     """In the order they are tried. Empty only when the reason is `infeasible`."""
     candidates: tuple[Candidate, ...] = ()
     requirements: tuple[Requirement, ...] = ()
+    proofs: tuple[Proof, ...] = ()
+    """How what serves stands to each of the requirements, in their order; empty when nobody has looked."""
+    near: Near | None = None
+    """What binds; None: nothing does, or it is not known."""
     outlook: Outlook = field(default_factory=Outlook)
     """Of the whole plan."""
     notes: tuple[Note, ...] = ()
@@ -265,7 +316,16 @@ class World:
 class Estimates:
     """What statistics know, frozen: implemented by `fw_policies.estimate`; this base knows nothing."""
 
-    __slots__ = ()
+    __slots__ = ("memory",)
+
+    def __init__(self) -> None:
+        """Nothing is remembered yet."""
+        self.memory: dict[tuple[Any, ...], dict[str, Any]] = {}
+        """What rules found out from these estimates and may use again for other requests; see `rules.ask`."""
+
+    def looking(self, facts: Facts, *, outcome: str = "", confidence: float = 0.90) -> "Callable[[Target], Known]":
+        """What finds what is known of each target at this step."""
+        return lambda target: self.outlook(facts, target, outcome=outcome, confidence=confidence)
 
     def outlook(self, facts: Facts, target: Target, *, outcome: str = "", confidence: float = 0.90) -> Outlook:
         """What to expect of `target` for a request with `facts`; parts never observed are None. Quality is that of `outcome`."""

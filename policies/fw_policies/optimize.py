@@ -3,23 +3,22 @@
 from collections.abc import Callable, Iterable
 
 from fw_policies.model import Candidate, Facts, Note, Outlook, Plan, Target, World
-from fw_policies.rules import choose, effort, evidence, explore, hard, locked, requirements, verify
-from fw_policies.rules.ask import Ask, is_hard
+from fw_policies.rules import choose, effort, evidence, explore, hard, locked, proofs, requirements, verify
+from fw_policies.rules.ask import Ask, Screen, is_hard
 from fw_policies.spec import Policy
 
 Rule = Callable[[Plan, Ask], Plan]
-RULES: tuple[Rule, ...] = (
-    hard.patterns,
-    hard.kind,
+SCREENS: tuple[Screen, ...] = (
+    hard.fitting,
     hard.capability,
     hard.context,
-    hard.data,
-    hard.models,
-    hard.retired,
     hard.available,
     hard.budget,
     hard.deadline,
-    requirements.requirements,
+    requirements.proven,
+)
+"""What may not serve and what is not proven: each candidate is out for the first reason."""
+RULES: tuple[Rule, ...] = (
     locked.locked,
     choose.choose,
     choose.relax,
@@ -30,8 +29,9 @@ RULES: tuple[Rule, ...] = (
     effort.effort,
     verify.verify,
     explore.explore,
+    proofs.proofs,
 )
-"""In the order they are applied: what may not serve, what is proven, what is chosen, what follows when it fails."""
+"""In the order they are applied, after the screens: what is chosen, what follows when it fails."""
 
 Observer = Callable[[str, Plan], None]
 
@@ -49,15 +49,7 @@ def optimize(policy: Policy, facts: Facts, world: World, *, observe: Observer | 
     rules = policy.rules(facts)
     outcome = policy.quality.outcome if policy.quality is not None else ""
     ask = Ask(policy, rules, facts, world)
-    looked = world.estimates.outlook
-    candidates = tuple(
-        Candidate(
-            target,
-            looked(facts, target, outcome=outcome, confidence=policy.confidence),
-            rank=world.priors.get((policy.name, target.model), world.priors.get(("*", target.model))),
-        )
-        for target in world.targets
-    )
+    candidates, screened = _screened(ask, outcome)
     plan = Plan(
         policy=policy.name,
         version=policy.digest,
@@ -72,21 +64,45 @@ def optimize(policy: Policy, facts: Facts, world: World, *, observe: Observer | 
         baseline=policy.baseline,
         prices=world.prices,
         otherwise=rules.otherwise,
+        notes=screened,
     )
-    known = frozenset(target.deployment for target in world.targets)
+    if observe is not None:
+        observe("screens", plan)
     for rule in RULES:
-        plan = rule(plan, ask)
-        _hold(plan, known, rule)
+        before, plan = plan, rule(plan, ask)
+        if plan.targets is not before.targets or plan.candidates is not before.candidates:
+            _hold(plan, rule)
         if observe is not None:
             observe(rule.__name__, plan)
     return plan
 
 
-def _hold(plan: Plan, known: frozenset[str], rule: Rule) -> None:
+def _screened(ask: Ask, outcome: str) -> tuple[tuple[Candidate, ...], tuple[Note, ...]]:
+    """Every target as a candidate, each with the first reason that is against it; and what each screen kept out."""
+    world, size, priors, name = ask.world, ask.facts.input_tokens, ask.world.priors, ask.policy.name
+    looked = world.estimates.looking(ask.facts, outcome=outcome, confidence=ask.policy.confidence)
+    judges = [(screen.__name__, judge) for screen in SCREENS if (judge := screen(ask)) is not None]
+    counts: dict[str, int] = {}
+    found = []
+    for target in world.targets:
+        rank = priors.get((name, target.model), priors.get(("*", target.model))) if priors else None
+        candidate = Candidate(target, looked(target), "", "", rank, size)
+        for screen, judge in judges:
+            verdict = judge(candidate)
+            if verdict is not None:
+                candidate = Candidate(target, candidate.known, verdict[0], verdict[1], rank, size)
+                counts[screen] = counts.get(screen, 0) + 1
+                break
+        found.append(candidate)
+    notes = tuple(Note(screen, f"{count} of {len(found)} candidates") for screen, count in counts.items())
+    return tuple(found), notes
+
+
+def _hold(plan: Plan, rule: Rule) -> None:
     """No target is invented, and none serves that a hard rule excludes."""
     out = {candidate.target.deployment: candidate.excluded for candidate in plan.candidates}
     for target in plan.targets:
-        if target.deployment not in known or target.deployment not in out:
+        if target.deployment not in out:
             raise Broken(f"{rule.__name__} invented {target.deployment}")
         if is_hard(out[target.deployment]):
             raise Broken(f"{rule.__name__} lets {target.deployment} serve against `{out[target.deployment]}`")
@@ -122,10 +138,11 @@ def pinned(facts: Facts, world: World) -> Plan:
 
 def _pinned(target: Target, facts: Facts, world: World) -> Candidate:
     reason = world.blocked.get(target.deployment, "")
-    outlook = world.estimates.outlook(facts, target)
-    return Candidate(target, outlook, reason, hard.WORDS.get(reason, "") if reason else "")
+    known = world.estimates.looking(facts)(target)
+    why = hard.WORDS.get(reason, "") if reason else ""
+    return Candidate(target, known, reason, why, size=facts.input_tokens)
 
 
 def names(rules: Iterable[Rule] = RULES) -> tuple[str, ...]:
-    """The rules' names, in order."""
-    return tuple(rule.__name__ for rule in rules)
+    """What an observer is told of, in order."""
+    return ("screens", *(rule.__name__ for rule in rules))

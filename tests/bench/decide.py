@@ -73,7 +73,7 @@ def learnt(found: tuple[Target, ...], rng: random.Random, calls: int = 60) -> St
                     latency=latency,
                     input_tokens=1000,
                     output_tokens=int(rng.lognormvariate(5, 0.7)),
-                )  # fmt: skip
+                )
             )
             right = float(rng.random() < 0.6 + 0.35 * number / 40)
             statistics.outcome(OutcomeSeen("coding", "edit", target.model, "tests_pass", right))

@@ -246,7 +246,7 @@ def test_a_run_stays_with_its_model_while_nothing_speaks_against_it() -> None:
 
 def test_a_run_leaves_a_model_that_may_no_longer_serve_and_never_reorders_a_cascade() -> None:
     found = proven("quality >= 80%")
-    out = tuple(replace(one, excluded="cooldown") if one.target.model == "base" else one for one in found.candidates)
+    out = tuple(one._replace(excluded="cooldown") if one.target.model == "base" else one for one in found.candidates)
     assert draw.stay(replace(found, candidates=out), "base").targets[0].model == "cheap"
     unproven = draw.stay(found, "new")
     assert unproven is found

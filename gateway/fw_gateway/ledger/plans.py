@@ -12,9 +12,11 @@ from fw_policies.model import (
     Candidate,
     Estimate,
     MachinePrice,
+    Near,
     Note,
     Outlook,
     Plan,
+    Proof,
     Requirement,
     Target,
     TokenPrice,
@@ -60,6 +62,8 @@ def dump(plan: Plan) -> dict[str, Any]:
             for candidate in plan.candidates
         ],
         "requirements": [_slots(requirement) for requirement in plan.requirements],
+        "proofs": [_slots(proof) for proof in plan.proofs],
+        "near": None if plan.near is None else _slots(plan.near),
         "outlook": _outlook(plan.outlook),
         "notes": [[note.rule, note.text] for note in plan.notes],
         "confidence": plan.confidence,
@@ -84,7 +88,7 @@ def load(text: Mapping[str, Any]) -> Plan:
     known["candidates"] = tuple(
         Candidate(
             target=targets[found["target"]],
-            outlook=_load_outlook(found["outlook"]),
+            known=_load_outlook(found["outlook"]),
             excluded=found["excluded"],
             why=found["why"],
             rank=found["rank"],
@@ -92,6 +96,8 @@ def load(text: Mapping[str, Any]) -> Plan:
         for found in text["candidates"]
     )
     known["requirements"] = tuple(Requirement(**found) for found in text["requirements"])
+    known["proofs"] = tuple(Proof(**found) for found in text.get("proofs", ()))
+    known["near"] = Near(**text["near"]) if text.get("near") else None
     known["outlook"] = _load_outlook(text["outlook"])
     known["notes"] = tuple(Note(rule, words) for rule, words in text["notes"])
     return Plan(**known)

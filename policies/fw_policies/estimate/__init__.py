@@ -2,6 +2,7 @@
 
 from fw_policies.estimate.cost import charge
 from fw_policies.estimate.sizes import quantise
-from fw_policies.estimate.statistics import Observation, OutcomeSeen, Snapshot, Statistics
+from fw_policies.estimate.snapshot import Snapshot
+from fw_policies.estimate.statistics import Observation, OutcomeSeen, Statistics
 
 __all__ = ["Observation", "OutcomeSeen", "Snapshot", "Statistics", "charge", "quantise"]

@@ -17,7 +17,7 @@ BEYOND = 1 << 20
 class Histogram:
     """Positive values in buckets (2^((i-1)/8), 2^(i/8)], with their sum and the moments of their logarithms."""
 
-    __slots__ = ("beyond", "counts", "m2", "mean", "n", "sum")
+    __slots__ = ("_memory", "beyond", "counts", "m2", "mean", "n", "sum")
 
     def __init__(self) -> None:
         """Empty."""
@@ -31,11 +31,14 @@ class Histogram:
         self.sum = 0.0
         self.beyond = 0
         """Censored observations: they count as larger than any limit."""
+        self._memory: dict[tuple[Any, ...], Any] = {}
+        """Answers that hold as long as nothing is added."""
 
     def add(self, value: float) -> None:
         """One value; what is not positive counts as the smallest bucket's."""
         if not math.isfinite(value):
             return
+        self._memory.clear()
         self.sum += value
         log = math.log(max(value, 1e-9))
         bucket = math.ceil(log / math.log(2) * STEPS - 1e-9)
@@ -47,10 +50,12 @@ class Histogram:
 
     def censor(self) -> None:
         """One observation that failed: larger than any limit."""
+        self._memory.clear()
         self.beyond += 1
 
     def merge(self, other: "Histogram") -> None:
         """Add another's values (Chan et al., 1979, for the moments)."""
+        self._memory.clear()
         for bucket, count in other.counts.items():
             self.counts[bucket] = self.counts.get(bucket, 0) + count
         self.beyond += other.beyond
@@ -81,10 +86,21 @@ class Histogram:
 
     def proves(self, limit: float, share: float, confidence: float) -> bool:
         """Whether P(X > limit) <= share is proven."""
-        return proven(self.above(limit), self.total, share, confidence)
+        asked = (limit, share, confidence)
+        found: bool | None = self._memory.get(asked)
+        if found is None:
+            found = self._memory[asked] = proven(self.above(limit), self.total, share, confidence)
+        return found
 
     def percentile(self, share: float, confidence: float) -> float | None:
         """The least bucket edge that is proven to be above the percentile; None while nothing is proven."""
+        asked = (share, confidence)
+        if asked not in self._memory:
+            self._memory[asked] = self._percentile(share, confidence)
+        found: float | None = self._memory[asked]
+        return found
+
+    def _percentile(self, share: float, confidence: float) -> float | None:
         edges = sorted(self.counts)
         above = [self.beyond] * len(edges)
         for place in range(len(edges) - 2, -1, -1):
@@ -93,17 +109,21 @@ class Histogram:
         first = bisect_left(range(len(edges)), True, key=lambda place: proven(above[place], total, beyond, confidence))
         return 2 ** (edges[first] / STEPS) if first < len(edges) else None
 
-    def estimate(self, confidence: float, scale: float = 1.0) -> Estimate | None:
+    def estimate(self, confidence: float) -> Estimate | None:
         """Mean of what did not fail with its interval, and the proven 95th percentile of everything."""
         if not self.n:
             return None
+        found: Estimate | None = self._memory.get((confidence,))
+        if found is None:
+            found = self._memory[(confidence,)] = self._estimate(confidence)
+        return found
+
+    def _estimate(self, confidence: float) -> Estimate:
         # The mean is that of the values: a log-normal fitted to three of them may have one that is a hundred times theirs.
         mean = self.sum / self.n
         _, low, high = skewed_mean(self.n, self.mean, self.m2, confidence)
         low, high = min(low, mean), max(high, mean)
-        p95 = self.percentile(0.95, confidence)
-        edge = None if p95 is None else p95 * scale
-        return Estimate(mean * scale, low * scale, high * scale, self.n, confidence, edge)
+        return Estimate(mean, low, high, self.n, confidence, self.percentile(0.95, confidence))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""

@@ -2,9 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from fw_policies.model import Candidate, Exclusion, Facts, Note, Plan, World
 from fw_policies.spec import Policy, Rules
+
+PLACES = 4096
+"""Steps that one snapshot remembers findings for; their names come from clients."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +20,27 @@ class Ask:
     facts: Facts
     world: World
 
+    @property
+    def memory(self) -> dict[str, Any]:
+        """What may be remembered for this world, policy, agent and step, whatever the request's size and the like.
 
-Judge = Callable[[Candidate], tuple[Exclusion, str] | None]
+        It lives with the estimates it was made from; rules and targets are kept in it, so that no other ones get their identity.
+        """
+        rules, targets = self.rules, self.world.targets
+        place = (self.facts.agent, self.facts.step, self.policy.digest, id(rules), id(targets))
+        found = self.world.estimates.memory.get(place)
+        if found is None:
+            if len(self.world.estimates.memory) >= PLACES:
+                self.world.estimates.memory.clear()
+            found = self.world.estimates.memory[place] = {"kept": (rules, targets)}
+        return found
+
+
+Verdict = tuple[Exclusion, str] | None
+"""Why a candidate is out; None: nothing is against it."""
+Judge = Callable[[Candidate], Verdict]
+Screen = Callable[[Ask], Judge | None]
+"""What makes the judge for one request; None: there is nothing to judge."""
 
 
 def exclude(plan: Plan, judge: Judge, rule: str) -> Plan:
@@ -29,7 +52,7 @@ def exclude(plan: Plan, judge: Judge, rule: str) -> Plan:
             out.append(candidate)
             continue
         count += 1
-        out.append(replace(candidate, excluded=verdict[0], why=verdict[1]))
+        out.append(candidate._replace(excluded=verdict[0], why=verdict[1]))
     if not count:
         return plan
     text = f"{count} of {len(out)} candidates"
@@ -59,3 +82,16 @@ HARD: Mapping[Exclusion, bool] = {
 def is_hard(exclusion: Exclusion) -> bool:
     """Whether nothing may serve against this exclusion, the baseline included."""
     return bool(exclusion) and HARD.get(exclusion, True)
+
+
+def remembered(judge: Judge, verdicts: dict[str, Verdict]) -> Judge:
+    """`judge`, asked once for each deployment: for what does not depend on the request."""
+
+    def found(candidate: Candidate) -> Verdict:
+        name = candidate.target.deployment
+        if name in verdicts:
+            return verdicts[name]
+        verdict = verdicts[name] = judge(candidate)
+        return verdict
+
+    return found

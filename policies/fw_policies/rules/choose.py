@@ -63,7 +63,7 @@ def relax(plan: Plan, ask: Ask) -> Plan:
         given_up.append(measure)
         left = tuple(line for line in plan.requirements if line.measure not in given_up)
         fresh = tuple(
-            replace(c, excluded="", why="") if c.excluded and not is_hard(c.excluded) else c for c in plan.candidates
+            c._replace(excluded="", why="") if c.excluded and not is_hard(c.excluded) else c for c in plan.candidates
         )
         tried = choose(requirements(replace(plan, candidates=fresh, requirements=left), ask), ask)
         if tried.targets:

@@ -1,38 +1,36 @@
-"""Hard rules, never traded: what a target can do, where data may go, whether it may be tried at all."""
+"""Hard rules, never traded: what a target can do, where data may go, whether it may be tried at all.
+
+Each makes a judge for one request, or none when there is nothing to judge.
+"""
 
 from fnmatch import fnmatchcase
 
-from fw_policies.model import Candidate, Exclusion, Plan
-from fw_policies.rules.ask import Ask, exclude
-
-Verdict = tuple[Exclusion, str] | None
+from fw_policies.model import Candidate, Exclusion
+from fw_policies.rules.ask import Ask, Judge, Verdict, remembered
 
 
-def capability(plan: Plan, ask: Ask) -> Plan:
-    """Targets that lack what the request uses. A target whose capabilities nobody declared is taken at its word."""
-
-    def judge(candidate: Candidate) -> Verdict:
-        has = candidate.target.capabilities
-        missing = ask.facts.needs - has
-        return ("capability", f"has no {', '.join(sorted(missing))}") if has and missing else None
-
-    return exclude(plan, judge, "capability")
-
-
-def context(plan: Plan, ask: Ask) -> Plan:
-    """Targets whose window the request does not fit."""
-    size = ask.facts.input_tokens + (ask.facts.max_output_tokens or 0)
+def fitting(ask: Ask) -> Judge:
+    """What holds for every request of a step: the kind of model, and what the policy says of models and of places."""
+    judges = (patterns, kind, _data(ask), _models(ask), _retired(ask))
 
     def judge(candidate: Candidate) -> Verdict:
-        window = candidate.target.context
-        if window is None or size <= window:
-            return None
-        return "context_length", f"about {size} tokens > {window}"
+        return next((verdict for one in judges if (verdict := one(candidate)) is not None), None)
 
-    return exclude(plan, judge, "context")
+    return remembered(judge, ask.memory.setdefault(f"fitting {ask.world.today}", {}))
 
 
-def data(plan: Plan, ask: Ask) -> Plan:
+def patterns(candidate: Candidate) -> Verdict:
+    """Models with a pattern for a name stand for names that only a caller knows: pinned or not at all."""
+    return ("policy", "a pattern of names, served when pinned") if "*" in candidate.target.model else None
+
+
+def kind(candidate: Candidate) -> Verdict:
+    """Models that do not chat."""
+    has = candidate.target.capabilities
+    return ("capability", "does not chat") if has and "chat" not in has and "embeddings" in has else None
+
+
+def _data(ask: Ask) -> Judge:
     """Targets in a region, or of a kind of hosting, that the policy forbids."""
     rules = ask.rules
 
@@ -47,10 +45,10 @@ def data(plan: Plan, ask: Ask) -> Plan:
             return "policy", "is not self-hosted" if rules.self_hosted else "is self-hosted"
         return None
 
-    return exclude(plan, judge, "data")
+    return judge
 
 
-def models(plan: Plan, ask: Ask) -> Plan:
+def _models(ask: Ask) -> Judge:
     """Models that the policy does not name or excludes."""
     rules = ask.rules
 
@@ -63,17 +61,44 @@ def models(plan: Plan, ask: Ask) -> Plan:
                 return "policy", f"excluded by {pattern}"
         return None
 
-    return exclude(plan, judge, "models")
+    return judge
 
 
-def retired(plan: Plan, ask: Ask) -> Plan:
+def _retired(ask: Ask) -> Judge:
     """Models past the date on which their provider retires them."""
+    today = ask.world.today
 
     def judge(candidate: Candidate) -> Verdict:
         date = candidate.target.deprecated_on
-        return ("deprecated", f"retired on {date}") if date is not None and date <= ask.world.today else None
+        return ("deprecated", f"retired on {date}") if date is not None and date <= today else None
 
-    return exclude(plan, judge, "retired")
+    return judge
+
+
+def capability(ask: Ask) -> Judge | None:
+    """Targets that lack what the request uses. A target whose capabilities nobody declared is taken at its word."""
+    needs = ask.facts.needs
+    if not needs:
+        return None
+
+    def judge(candidate: Candidate) -> Verdict:
+        has = candidate.target.capabilities
+        return None if not has or needs <= has else ("capability", f"has no {', '.join(sorted(needs - has))}")
+
+    return judge
+
+
+def context(ask: Ask) -> Judge:
+    """Targets whose window the request does not fit."""
+    size = ask.facts.input_tokens + (ask.facts.max_output_tokens or 0)
+
+    def judge(candidate: Candidate) -> Verdict:
+        window = candidate.target.context
+        if window is None or size <= window:
+            return None
+        return "context_length", f"about {size} tokens > {window}"
+
+    return judge
 
 
 WORDS: dict[Exclusion, str] = {
@@ -84,43 +109,27 @@ WORDS: dict[Exclusion, str] = {
 }
 
 
-def available(plan: Plan, ask: Ask) -> Plan:
+def available(ask: Ask) -> Judge | None:
     """Deployments that may not be tried now."""
+    blocked = ask.world.blocked
+    if not blocked:
+        return None
 
     def judge(candidate: Candidate) -> Verdict:
-        reason = ask.world.blocked.get(candidate.target.deployment, "")
+        reason = blocked.get(candidate.target.deployment, "")
         return (reason, WORDS.get(reason, reason)) if reason else None
 
-    return exclude(plan, judge, "available")
+    return judge
 
 
-def patterns(plan: Plan, ask: Ask) -> Plan:
-    """Models with a pattern for a name stand for names that only a caller knows: pinned or not at all."""
-
-    def judge(candidate: Candidate) -> Verdict:
-        return ("policy", "a pattern of names, served when pinned") if "*" in candidate.target.model else None
-
-    return exclude(plan, judge, "patterns")
-
-
-def kind(plan: Plan, ask: Ask) -> Plan:
-    """Models that do not chat."""
-
-    def judge(candidate: Candidate) -> Verdict:
-        has = candidate.target.capabilities
-        return ("capability", "does not chat") if has and "chat" not in has and "embeddings" in has else None
-
-    return exclude(plan, judge, "kind")
-
-
-def budget(plan: Plan, ask: Ask) -> Plan:
+def budget(ask: Ask) -> Judge | None:
     """Targets whose expected cost is more than the run has left, or than the policy lets a whole run cost.
 
     What is left comes with the facts: whoever serves keeps the sum. A cost that is not known excludes nothing.
     """
     limits = [limit for limit in (ask.facts.budget_left, ask.policy.run_cost) if limit is not None]
     if not limits:
-        return plan
+        return None
     left = min(limits)
 
     def judge(candidate: Candidate) -> Verdict:
@@ -129,14 +138,14 @@ def budget(plan: Plan, ask: Ask) -> Plan:
             return "over_budget", "costs more than the run has left"
         return None
 
-    return exclude(plan, judge, "budget")
+    return judge
 
 
-def deadline(plan: Plan, ask: Ask) -> Plan:
+def deadline(ask: Ask) -> Judge | None:
     """Targets that are expected to take longer than there is time."""
     left = ask.facts.deadline
     if left is None:
-        return plan
+        return None
 
     def judge(candidate: Candidate) -> Verdict:
         latency = candidate.outlook.latency
@@ -144,4 +153,4 @@ def deadline(plan: Plan, ask: Ask) -> Plan:
             return "deadline", f"takes {latency.mean:.1f} s, {left:g} s are left"
         return None
 
-    return exclude(plan, judge, "deadline")
+    return judge

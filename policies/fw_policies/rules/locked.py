@@ -48,11 +48,10 @@ def locked(plan: Plan, ask: Ask) -> Plan:
 def _able(plan: Plan, ask: Ask) -> dict[str, Candidate]:
     """By model, its best deployment that no hard rule excludes and that meets every requirement but quality."""
     fresh = tuple(
-        replace(c, excluded="", why="") if c.excluded and not is_hard(c.excluded) else c for c in plan.candidates
+        c._replace(excluded="", why="") if c.excluded and not is_hard(c.excluded) else c for c in plan.candidates
     )
     rest = tuple(line for line in plan.requirements if line.measure != "quality")
-    quiet = replace(ask, rules=replace(ask.rules, objective="cost"))  # its quality is what the certificate is for
-    judged = requirements(replace(plan, candidates=fresh, requirements=rest), quiet)
+    judged = requirements(replace(plan, candidates=fresh, requirements=rest), ask, measured=False)
     found: dict[str, Candidate] = {}
     for candidate in judged.candidates:
         if not candidate.excluded:

@@ -1,131 +1,261 @@
-"""Requirements, proven with the policy's confidence or not at all: what is unknown satisfies nothing."""
+"""Requirements, proven with the policy's confidence or not at all: what is unknown satisfies nothing.
+
+Under `verify` a rejected answer is followed by the baseline's, so time and money are those of both: with p the share that may be above
+the limit and e(t) the proven percentile of target t at 1 − p/k, P(sum > e(1) + … + e(k)) <= p (Bonferroni), at 1 − δ/k each.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from fw_policies.estimate import cost as money
 from fw_policies.estimate.intervals import always_above, always_under, needed
-from fw_policies.estimate.statistics import Snapshot
-from fw_policies.model import NANO_USD, Candidate, Exclusion, MachinePrice, Outlook, Plan, Requirement
-from fw_policies.rules.ask import Ask, exclude
-
-Verdict = tuple[Exclusion, str] | None
+from fw_policies.estimate.snapshot import Snapshot
+from fw_policies.model import NANO_USD, Candidate, Estimate, Exclusion, MachinePrice, Plan, Proof, Requirement, Target
+from fw_policies.rules.ask import Ask, Judge, Verdict, exclude, remembered
 
 
-def requirements(plan: Plan, ask: Ask) -> Plan:
-    """Exclude every candidate that does not prove every requirement; the first that fails names the reason."""
-    baseline = _baseline(plan, ask)
-    tested = _tested(plan, ask)
+def requirements(plan: Plan, ask: Ask, *, measured: bool = True) -> Plan:
+    """Exclude every candidate that does not prove every requirement; the first that fails names the reason.
 
-    def judge(candidate: Candidate) -> Verdict:
+    `measured`: what is chosen by its quality must have been measured.
+    """
+    return exclude(plan, judge(plan.requirements, ask, measured=measured), "requirements")
+
+
+def proven(ask: Ask) -> Judge:
+    """The judge of all that the step requires."""
+    return judge(ask.rules.require, ask)
+
+
+def judge(lines: Sequence[Requirement], ask: Ask, *, measured: bool = True) -> Judge:
+    """What says which of these requirements a candidate does not prove."""
+    checks = [check(line, ask) for line in lines]
+    wants_quality = measured and ask.rules.objective == "quality"
+
+    def verdict(candidate: Candidate) -> Verdict:
         unknown: Verdict = None
-        for requirement in plan.requirements:
-            verdict = _holds(requirement, candidate, (baseline, tested), ask)
-            if verdict is not None and verdict[0] != "unknown":
-                return verdict
-            unknown = unknown or verdict
-        if unknown is None and ask.rules.objective == "quality" and candidate.outlook.quality is None:
+        for one in checks:
+            found = one(candidate)
+            if found is not None and found[0] != "unknown":
+                return found
+            unknown = unknown or found
+        if unknown is None and wants_quality and candidate.known.quality is None:
             return "unknown", "quality was never measured here"
         return unknown
 
-    return exclude(plan, judge, "requirements")
+    return verdict
 
 
-def _baseline(plan: Plan, ask: Ask) -> Outlook | None:
-    for candidate in plan.candidates:
-        if candidate.target.model == ask.policy.baseline and candidate.outlook.quality is not None:
-            return candidate.outlook
-    return None
+def check(line: Requirement, ask: Ask) -> Judge:
+    """The judge of one requirement. All but those about cost hold for every request of the step, and are remembered."""
+    if line.measure == "cost":
+        return _capped(line, ask) if line.percentile is None else _paid(line, ask)
+    verdicts: dict[str, Verdict] = ask.memory.setdefault(f"line {line.text}", {})
+    return remembered(_good(line, ask) if line.measure == "quality" else _timed(line, ask), verdicts)
 
 
-def _tested(plan: Plan, ask: Ask) -> int:
-    """How many models are tested against the floor of quality: each gets its share of the risk (Bonferroni)."""
-    models = {c.target.model for c in plan.candidates if c.outlook.quality is not None}
-    return max(1, len(models - {ask.policy.baseline}))
+def proof(line: Requirement, candidate: Candidate, ask: Ask) -> Proof:
+    """How a candidate stands to a requirement: the bound that is proven, against what it is held."""
+    verdict = check(line, ask)(candidate)
+    if line.measure == "quality":
+        bar = _bar(line, ask)
+        found = candidate.known.quality
+        exempt = candidate.target.model == ask.policy.baseline and line.limit is None
+        low = None if found is None or exempt else always_above(found.n, found.mean * found.n, bar.delta)
+        return Proof(verdict is None, low, bar.floor)
+    if line.measure != "cost":
+        return Proof(verdict is None, _longest(line, candidate.target, ask), line.limit)
+    if line.percentile is None:
+        return Proof(verdict is None, _worst(candidate, ask), line.limit)
+    return Proof(verdict is None, _dearest(line, candidate.target, ask), line.limit)
 
 
-def _holds(requirement: Requirement, candidate: Candidate, known: tuple[Outlook | None, int], ask: Ask) -> Verdict:
-    """Why a requirement is not proven; None when it is."""
-    if requirement.measure == "quality":
-        return _quality(requirement, candidate, known, ask)
-    if requirement.measure == "cost":
-        return _cost(requirement, candidate, ask)
-    return _time(requirement, candidate, ask)
+@dataclass(frozen=True, slots=True)
+class _Bar:
+    """What quality is held against at a step."""
+
+    floor: float | None
+    delta: float
+    """Risk that each model's bound may take."""
 
 
-def _quality(requirement: Requirement, candidate: Candidate, known: tuple[Outlook | None, int], ask: Ask) -> Verdict:
-    """The lower bound against the floor, at 1 − δ over all models that are tested and over all times that anybody looks.
+def _bar(line: Requirement, ask: Ask) -> _Bar:
+    """The floor, and each model's share of the risk (Bonferroni over all that are tested).
 
     Evidence grows with every call and is looked at with every call, so the bounds hold at all sizes at once. A relative floor uses the
     baseline's upper bound: it has half of δ, the models share the other half.
     """
-    baseline, tested = known
-    found = candidate.outlook.quality
-    if candidate.target.model == ask.policy.baseline and requirement.limit is None:
-        return None
-    if found is None:
-        return "unknown", f"{_outcome(ask)} was never reported for this model at this step"
-    floor, delta = requirement.limit, (1 - ask.policy.confidence) / tested
-    if floor is None:
-        if baseline is None or baseline.quality is None:
-            return "unknown", f"the baseline's {_outcome(ask)} was never reported at this step"
-        delta /= 2
-        base = baseline.quality
-        top = always_under(base.n, base.mean * base.n, (1 - ask.policy.confidence) / 2)
-        floor = top * requirement.relative if requirement.relative is not None else top - (requirement.margin or 0.0)
-    low, high = (bound(found.n, found.mean * found.n, delta) for bound in (always_above, always_under))
-    if low >= floor:
-        return None
-    words = f"quality {found.mean:.2f} [{low:.2f}, {high:.2f}] < {floor:.3f}"
-    return ("quality", words) if high < floor else ("unknown", f"{words}: not proven with {found.n:.0f} outcomes")
+    known = f"bar {line.text}"
+    found: _Bar | None = ask.memory.get(known)
+    if found is not None:
+        return found
+    models = _qualities(ask)
+    base = models.get(ask.policy.baseline)
+    risk = 1 - ask.policy.confidence
+    delta = risk / max(1, len(models.keys() - {ask.policy.baseline}))
+    if line.limit is not None:
+        found = _Bar(line.limit, delta)
+    elif base is None:
+        found = _Bar(None, delta / 2)
+    else:
+        top = always_under(base.n, base.mean * base.n, risk / 2)
+        floor = top * line.relative if line.relative is not None else top - (line.margin or 0.0)
+        found = _Bar(floor, delta / 2)
+    ask.memory[known] = found
+    return found
 
 
-def _outcome(ask: Ask) -> str:
-    return ask.policy.quality.outcome if ask.policy.quality is not None else "quality"
+def _qualities(ask: Ask) -> dict[str, Estimate]:
+    """By model, the quality that was reported at this step."""
+    found: dict[str, Estimate] = {}
+    if ask.policy.quality is not None:
+        looked = ask.world.estimates.looking(
+            ask.facts, outcome=ask.policy.quality.outcome, confidence=ask.policy.confidence
+        )
+        for target in ask.world.targets:
+            if target.model not in found:
+                quality = looked(target).quality
+                if quality is not None:
+                    found[target.model] = quality
+    return found
 
 
-def _time(requirement: Requirement, candidate: Candidate, ask: Ask) -> Verdict:
+def _good(line: Requirement, ask: Ask) -> Judge:
+    """The lower bound of quality against the floor."""
+    bar = _bar(line, ask)
+    outcome = ask.policy.quality.outcome if ask.policy.quality is not None else "quality"
+
+    def verdict(candidate: Candidate) -> Verdict:
+        if candidate.target.model == ask.policy.baseline and line.limit is None:
+            return None
+        found = candidate.known.quality
+        if found is None:
+            return "unknown", f"{outcome} was never reported for this model at this step"
+        if bar.floor is None:
+            return "unknown", f"the baseline's {outcome} was never reported at this step"
+        low, high = (bound(found.n, found.mean * found.n, bar.delta) for bound in (always_above, always_under))
+        if low >= bar.floor:
+            return None
+        words = f"quality {found.mean:.2f} [{low:.2f}, {high:.2f}] < {bar.floor:.3f}"
+        if high < bar.floor:
+            return "quality", words
+        return "unknown", f"{words}: not proven with {found.n:.0f} outcomes"
+
+    return verdict
+
+
+def walked(target: Target, ask: Ask) -> tuple[Target, ...]:
+    """Whose time and money a call to `target` may take: its own, and under `verify` the baseline's after it."""
+    if not ask.rules.verify or target.model == ask.policy.baseline:
+        return (target,)
+    return (target, *[one for one in ask.world.targets if one.model == ask.policy.baseline][:1])
+
+
+def _timed(line: Requirement, ask: Ask) -> Judge:
     """P(X > limit) <= 1 − percentile, by the Clopper–Pearson bound of the calls seen above it."""
-    estimates, share, limit = ask.world.estimates, requirement.percentile or 0.95, requirement.limit or 0.0
-    if not isinstance(estimates, Snapshot):
-        return "unknown", "nothing was observed"
-    histogram = estimates.histogram(requirement.measure, ask.facts, candidate.target)
+    estimates, share, limit = ask.world.estimates, line.percentile or 0.95, line.limit or 0.0
+    measure = _measure(line, ask)
     least = needed(1 - share, ask.policy.confidence)
-    if histogram is None or not histogram.total:
-        return "unknown", f"0 of {least} {requirement.measure} observations"
-    if histogram.proves(limit, 1 - share, ask.policy.confidence):
+
+    def verdict(candidate: Candidate) -> Verdict:
+        if not isinstance(estimates, Snapshot):
+            return "unknown", "nothing was observed"
+        histogram = estimates.histogram(measure, ask.facts, candidate.target)
+        if histogram is None or not histogram.total:
+            return "unknown", f"0 of {least} {measure} observations"
+        above, total = histogram.above(limit), histogram.total
+        if above / total > 1 - share and total >= least:
+            reason: Exclusion = "ttft" if line.measure == "ttft" else "latency"
+            return reason, f"{line.measure} > {limit:g} s in {above} of {total} calls"
+        if len(walked(candidate.target, ask)) == 1:
+            held = histogram.proves(limit, 1 - share, ask.policy.confidence)
+        else:
+            longest = _longest(line, candidate.target, ask)
+            held = longest is not None and longest <= limit
+        return None if held else ("unknown", f"{total} of {least} {measure} observations, {above} above {limit:g} s")
+
+    return verdict
+
+
+def _measure(line: Requirement, ask: Ask) -> str:
+    """What is held back until it is accepted shows its first byte when it is whole."""
+    return "latency" if line.measure == "ttft" and ask.rules.verify else line.measure
+
+
+def _longest(line: Requirement, target: Target, ask: Ask) -> float | None:
+    """Seconds that the whole walk stays below with the line's probability; None: not proven."""
+    estimates, share, walk = ask.world.estimates, line.percentile or 0.95, walked(target, ask)
+    if not isinstance(estimates, Snapshot):
         return None
-    above, total = histogram.above(limit), histogram.total
-    if above / total > 1 - share and total >= least:
-        reason: Exclusion = "ttft" if requirement.measure == "ttft" else "latency"
-        return reason, f"{requirement.measure} > {limit:g} s in {above} of {total} calls"
-    return "unknown", f"{total} of {least} {requirement.measure} observations, {above} above {limit:g} s"
+    total = 0.0
+    for one in walk:
+        histogram = estimates.histogram(_measure(line, ask), ask.facts, one)
+        edge = (
+            None
+            if histogram is None
+            else histogram.percentile(_split(share, walk), _split(ask.policy.confidence, walk))
+        )
+        if edge is None:
+            return None
+        total += edge
+    return total
 
 
-def _cost(requirement: Requirement, candidate: Candidate, ask: Ask) -> Verdict:
-    limit = requirement.limit or 0.0
-    if requirement.percentile is None:
-        worst = worst_cost(candidate, ask)
+def _split(level: float, walk: Sequence[Target]) -> float:
+    return 1 - (1 - level) / len(walk)
+
+
+def _paid(line: Requirement, ask: Ask) -> Judge:
+    """The proven percentile of cost against the limit."""
+    limit, share = line.limit or 0.0, line.percentile or 0.95
+
+    def verdict(candidate: Candidate) -> Verdict:
+        if candidate.target.price is None:
+            return "unknown", "its price is not known"
+        dearest = _dearest(line, candidate.target, ask)
+        if dearest is None:
+            least, found = needed(1 - share, ask.policy.confidence), candidate.outlook.cost
+            return "unknown", f"{0 if found is None else found.n:.0f} of {least} cost observations"
+        if dearest <= limit:
+            return None
+        return "cost", f"p{share * 100:g} cost ${dearest / NANO_USD:.4g} > ${limit / NANO_USD:.4g}"
+
+    return verdict
+
+
+def _dearest(line: Requirement, target: Target, ask: Ask) -> float | None:
+    """Nano-USD that the whole walk stays below with the line's probability; None: not proven."""
+    estimates, share, walk = ask.world.estimates, line.percentile or 0.95, walked(target, ask)
+    if not isinstance(estimates, Snapshot):
+        return None
+    edges = [
+        estimates.cost_percentile(ask.facts, one, _split(share, walk), _split(ask.policy.confidence, walk))
+        for one in walk
+    ]
+    return None if None in edges else sum(edge for edge in edges if edge is not None)
+
+
+def _capped(line: Requirement, ask: Ask) -> Judge:
+    """The most that a call may cost against a hard cap."""
+    limit = line.limit or 0.0
+
+    def verdict(candidate: Candidate) -> Verdict:
+        worst = _worst(candidate, ask)
         if worst is None:
             return "unknown", "its worst cost is not known: no price, or no limit on the output"
         return ("cost", f"may cost ${worst / NANO_USD:.4g} > ${limit / NANO_USD:.4g}") if worst > limit else None
-    found = candidate.outlook.cost
-    if candidate.target.price is None:
-        return "unknown", "its price is not known"
-    share, estimates = requirement.percentile, ask.world.estimates
-    proven = (
-        estimates.cost_percentile(ask.facts, candidate.target, share, ask.policy.confidence)
-        if isinstance(estimates, Snapshot)
-        else None
-    )
-    if proven is None:
-        least = needed(1 - share, ask.policy.confidence)
-        return "unknown", f"{0 if found is None else found.n:.0f} of {least} cost observations"
-    if proven <= limit:
-        return None
-    return "cost", f"p{share * 100:g} cost ${proven / NANO_USD:.4g} > ${limit / NANO_USD:.4g}"
+
+    return verdict
 
 
-def worst_cost(candidate: Candidate, ask: Ask) -> int | None:
+def _worst(candidate: Candidate, ask: Ask) -> int | None:
+    costs = [worst_cost(target, ask) for target in walked(candidate.target, ask)]
+    return None if None in costs else sum(cost for cost in costs if cost is not None)
+
+
+def worst_cost(target: Target, ask: Ask) -> int | None:
     """Nano-USD that a call may cost at most: all of its input uncached, and as much output as it may have."""
-    target, facts = candidate.target, ask.facts
+    facts = ask.facts
     price = target.price
     limits = [limit for limit in (facts.max_output_tokens, target.max_output) if limit is not None]
     if price is None or isinstance(price, MachinePrice) or not limits:

@@ -1,0 +1,145 @@
+"""Statistics at one moment: looked up by step and target, turned into estimates when they are asked for, and remembered."""
+
+from collections.abc import Callable, Mapping
+
+from fw_policies.estimate import cost
+from fw_policies.estimate.histogram import Histogram
+from fw_policies.estimate.outcomes import Outcomes
+from fw_policies.model import Estimate, Estimates, Facts, MachinePrice, Outlook, Target, TokenPrice
+
+Key = tuple[str, ...]
+PLACES = 4096
+"""Steps that prospects are remembered for; their names come from clients."""
+SIZES = 512
+"""Sizes of requests that a prospect remembers its outlook for; there are eight per doubling."""
+
+
+class Snapshot(Estimates):
+    """Statistics, frozen."""
+
+    __slots__ = ("_prospects", "_quality", "_tables")
+
+    def __init__(self, tables: Mapping[str, Mapping[Key, Histogram]], quality: Mapping[Key, Outcomes]) -> None:
+        """`tables` and `quality` are not changed any more."""
+        super().__init__()
+        self._tables = tables
+        self._quality = quality
+        self._prospects: dict[tuple[str, str, str, float], dict[str, Prospect]] = {}
+
+    def looking(self, facts: Facts, *, outcome: str = "", confidence: float = 0.90) -> Callable[[Target], "Prospect"]:
+        """What finds the prospect of each target at this step."""
+        place = (facts.agent, facts.step, outcome, confidence)
+        shelf = self._prospects.get(place)
+        if shelf is None:
+            if len(self._prospects) >= PLACES:
+                self._prospects.clear()
+            shelf = self._prospects[place] = {}
+        known = shelf.get
+
+        def found(target: Target) -> Prospect:
+            mine = known(target.deployment)
+            if mine is None or mine.target is not target:
+                mine = shelf[target.deployment] = Prospect(self, target, place)
+            return mine
+
+        return found
+
+    def outlook(self, facts: Facts, target: Target, *, outcome: str = "", confidence: float = 0.90) -> Outlook:
+        """What to expect of `target` at this step; parts never observed here are None. Quality is that of `outcome`."""
+        return self.looking(facts, outcome=outcome, confidence=confidence)(target).at(facts.input_tokens)
+
+    def histogram(self, measure: str, facts: Facts, target: Target) -> Histogram | None:
+        """The distribution behind `ttft` or `latency`; ttft falls back to all steps of the deployment."""
+        found = self._tables[measure].get((facts.agent, facts.step, target.deployment))
+        if found is None and measure == "ttft":
+            return self._tables["place"].get((target.deployment,))
+        return found
+
+    def cost_percentile(self, facts: Facts, target: Target, share: float, confidence: float) -> float | None:
+        """Nano-USD that a call stays below with probability `share`, proven at `confidence`; None while nothing is proven."""
+        price = target.price
+        if isinstance(price, MachinePrice):
+            seconds = self._tables["machine"].get((facts.agent, facts.step, target.deployment))
+            edge = None if seconds is None else seconds.percentile(share, confidence)
+            return None if edge is None else edge * price.hour / cost.HOUR
+        used = self._tables["tokens"].get((facts.agent, facts.step, target.model))
+        edge = None if used is None else used.percentile(share, confidence)
+        if price is None or edge is None:
+            return None
+        return cost.tokens(facts.input_tokens, price.input) + edge * price.output / cost.MILLION
+
+    def known(self, kind: str, key: Key, confidence: float) -> Estimate | None:
+        """The estimate of one histogram."""
+        found = self._tables[kind].get(key)
+        return None if found is None else found.estimate(confidence)
+
+    def judged(self, key: Key, confidence: float) -> Estimate | None:
+        """The estimate of one outcome."""
+        found = self._quality.get(key)
+        return None if found is None else found.estimate(confidence)
+
+
+class Prospect:
+    """What is known of one target at one step; its outlook depends on the size of the request besides."""
+
+    __slots__ = ("_at", "_base", "_place", "_snapshot", "target")
+
+    def __init__(self, snapshot: Snapshot, target: Target, place: tuple[str, str, str, float]) -> None:
+        """`place`: agent, step, outcome, confidence."""
+        self.target = target
+        self._snapshot = snapshot
+        self._place = place
+        self._base: Outlook | None = None
+        self._at: dict[int, Outlook] = {}
+
+    @property
+    def base(self) -> Outlook:
+        """Everything but what a token price makes of the size; a machine's cost is in it."""
+        if self._base is None:
+            agent, step, outcome, confidence = self._place
+            here, of_model = (agent, step, self.target.deployment), (agent, step, self.target.model)
+            look, price = self._snapshot.known, self.target.price
+            machine = look("machine", here, confidence) if isinstance(price, MachinePrice) else None
+            self._base = Outlook(
+                quality=self._snapshot.judged((*of_model, outcome), confidence) if outcome else None,
+                ttft=look("ttft", here, confidence) or look("place", (self.target.deployment,), confidence),
+                latency=look("latency", here, confidence),
+                cost=_scaled(machine, price.hour / cost.HOUR, 0)
+                if machine and isinstance(price, MachinePrice)
+                else None,
+                output_tokens=look("tokens", of_model, confidence),
+            )
+        return self._base
+
+    @property
+    def quality(self) -> Estimate | None:
+        """Of the outcome asked for."""
+        return self.base.quality
+
+    def at(self, input_tokens: int) -> Outlook:
+        """The outlook for a request of this size."""
+        found = self._at.get(input_tokens)
+        if found is None:
+            if len(self._at) >= SIZES:
+                self._at.clear()
+            found = self._at[input_tokens] = self._for(input_tokens)
+        return found
+
+    def _for(self, input_tokens: int) -> Outlook:
+        base, price = self.base, self.target.price
+        if not isinstance(price, TokenPrice) or base.output_tokens is None:
+            return base
+        paid = _scaled(base.output_tokens, price.output / cost.MILLION, cost.tokens(input_tokens, price.input))
+        return Outlook(base.quality, base.ttft, base.latency, paid, base.output_tokens)
+
+
+def _scaled(estimate: Estimate, factor: float, offset: float) -> Estimate:
+    p95 = None if estimate.p95 is None else estimate.p95 * factor + offset
+    return Estimate(
+        estimate.mean * factor + offset,
+        estimate.low * factor + offset,
+        estimate.high * factor + offset,
+        estimate.n,
+        estimate.confidence,
+        p95,
+    )

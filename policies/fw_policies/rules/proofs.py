@@ -1,0 +1,48 @@
+"""How what serves stands to each requirement, and what binds: for EXPLAIN, and for nothing else."""
+
+from dataclasses import replace
+
+from fw_policies.model import Candidate, Near, Plan, Proof, Requirement
+from fw_policies.rules.ask import Ask, is_hard
+from fw_policies.rules.requirements import check, proof
+
+_CHOSEN = frozenset({"best_score", "only_eligible"})
+
+
+def proofs(plan: Plan, ask: Ask) -> Plan:
+    """Put the proven bounds of what serves into the plan; under a certificate, its line about quality is the certificate's."""
+    if not plan.targets or not plan.requirements:
+        return plan
+    first = next((c for c in plan.candidates if c.target is plan.targets[0]), None)
+    if first is None:
+        return plan
+    found = tuple(_proof(line, first, plan, ask) for line in plan.requirements)
+    return replace(plan, proofs=found, near=_near(plan, first, ask))
+
+
+def _proof(line: Requirement, candidate: Candidate, plan: Plan, ask: Ask) -> Proof:
+    certificate = plan.certificate
+    if certificate is not None and line.measure == "quality":
+        quality, slack = float(certificate["quality"]), float(certificate["slack"])
+        return Proof(True, quality, quality - slack)
+    return proof(line, candidate, ask)
+
+
+def _near(plan: Plan, first: Candidate, ask: Ask) -> Near | None:
+    """The cheapest candidate that one requirement alone keeps out, and that would cost less than what serves."""
+    mine = first.outlook.cost
+    if plan.reason not in _CHOSEN or plan.certificate is not None or ask.rules.objective != "cost" or mine is None:
+        return None
+    best: Near | None = None
+    for candidate in plan.candidates:
+        if not candidate.excluded or is_hard(candidate.excluded):
+            continue
+        cost = candidate.outlook.cost
+        saves = 0.0 if cost is None else mine.mean - cost.mean
+        if saves <= 0 or (best is not None and saves <= best.saves):
+            continue
+        missed = [line for line in plan.requirements if check(line, ask)(candidate) is not None]
+        found = proof(missed[0], candidate, ask) if len(missed) == 1 else None
+        if found is not None and found.value is not None and found.limit is not None:
+            best = Near(missed[0].text, candidate.target.deployment, abs(found.value - found.limit), saves)
+    return best
