@@ -38,15 +38,23 @@ def _safe(value: float) -> float:
 
 
 def beta_quantile(p: float, a: float, b: float) -> float:
-    """The x with I_x(a, b) = p, by bisection."""
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        if beta_cdf(middle, a, b) < p:
-            low = middle
+    """The x with I_x(a, b) = p, by Newton's method inside a bracket that halves when a step would leave it."""
+    low, high, x = 0.0, 1.0, a / (a + b)
+    scale = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
+    for _ in range(80):
+        off = beta_cdf(x, a, b) - p
+        if off < 0:
+            low = x
         else:
-            high = middle
-    return (low + high) / 2
+            high = x
+        density = math.exp(scale + (a - 1) * math.log(x) + (b - 1) * math.log1p(-x))
+        step = x - off / density if density > _TINY else low
+        if not low < step < high:
+            step = (low + high) / 2
+        if abs(step - x) < 1e-15 or high - low < 1e-15:
+            break
+        x = step
+    return x
 
 
 @lru_cache(maxsize=65536)

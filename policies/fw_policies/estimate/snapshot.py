@@ -17,13 +17,14 @@ SIZES = 512
 class Snapshot(Estimates):
     """Statistics, frozen."""
 
-    __slots__ = ("_prospects", "_quality", "_tables")
+    __slots__ = ("_means", "_prospects", "_quality", "_tables")
 
     def __init__(self, tables: Mapping[str, Mapping[Key, Histogram]], quality: Mapping[Key, Outcomes]) -> None:
         """`tables` and `quality` are not changed any more."""
         super().__init__()
         self._tables = tables
         self._quality = quality
+        self._means: dict[tuple[Key, float], Estimate | None] = {}
         self._prospects: dict[tuple[str, str, str, float], dict[str, Prospect]] = {}
 
     def looking(self, facts: Facts, *, outcome: str = "", confidence: float = 0.90) -> Callable[[Target], "Prospect"]:
@@ -75,8 +76,11 @@ class Snapshot(Estimates):
 
     def judged(self, key: Key, confidence: float) -> Estimate | None:
         """The estimate of one outcome."""
-        found = self._quality.get(key)
-        return None if found is None else found.estimate(confidence)
+        asked = (key, confidence)
+        if asked not in self._means:
+            found = self._quality.get(key)
+            self._means[asked] = None if found is None else found.estimate(confidence)
+        return self._means[asked]
 
 
 class Prospect:
@@ -113,8 +117,11 @@ class Prospect:
 
     @property
     def quality(self) -> Estimate | None:
-        """Of the outcome asked for."""
-        return self.base.quality
+        """Of the outcome asked for; had without the rest, for it is asked of every target."""
+        if self._base is not None:
+            return self._base.quality
+        agent, step, outcome, confidence = self._place
+        return self._snapshot.judged((agent, step, self.target.model, outcome), confidence) if outcome else None
 
     def at(self, input_tokens: int) -> Outlook:
         """The outlook for a request of this size."""

@@ -9,7 +9,7 @@ from fw_policies.rules.ask import Ask
 
 def evidence(plan: Plan, ask: Ask) -> Plan:
     """Fill the plan's evidence: observations of what was chosen, and what every requirement still needs."""
-    chosen = next((c for c in plan.candidates if plan.targets and c.target == plan.targets[0]), None)
+    chosen = next((c for c in plan.candidates if plan.targets and c.target is plan.targets[0]), None)
     outlook = chosen.outlook if chosen is not None else plan.outlook
     found: dict[str, float | str | None] = {
         "outcomes": outlook.quality.n if outlook.quality is not None else 0.0,

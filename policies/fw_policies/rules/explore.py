@@ -20,7 +20,8 @@ def explore(plan: Plan, ask: Ask) -> Plan:
     if limits is None or ask.rules.use_baseline or plan.reason in _NEVER:
         return plan
     bar = _bar(plan, ask, limits.max_loss)
-    found = [candidate for candidate in plan.candidates if _may_be_tried(candidate, plan, bar)]
+    serving = {target.deployment for one in (plan, *(arm for _, arm in plan.arms)) for target in one.targets[:1]}
+    found = [c for c in plan.candidates if c.target.deployment not in serving and _may_be_tried(c, plan, bar)]
     if not found:
         return plan
     weights = _weights(found)
@@ -32,17 +33,14 @@ def explore(plan: Plan, ask: Ask) -> Plan:
 
 def _bar(plan: Plan, ask: Ask, loss: float) -> float | None:
     """Quality below which a candidate is explored no more; None while the baseline's own is unknown."""
-    known = [c.outlook.quality for c in plan.candidates if c.target.model == ask.policy.baseline]
+    known = [c.known.quality for c in plan.candidates if c.target.model == ask.policy.baseline]
     means = [found.mean for found in known if found is not None]
     return max(means) - loss if means else None
 
 
 def _may_be_tried(candidate: Candidate, plan: Plan, bar: float | None) -> bool:
-    serving = {arm.targets[0] for _, arm in plan.arms if arm.targets} | set(plan.targets[:1])
-    if candidate.target in serving:
-        return False
     unproven = candidate.excluded == "unknown" or (not candidate.excluded and plan.reason == "baseline")
-    quality = candidate.outlook.quality
+    quality = candidate.known.quality
     return unproven and not (bar is not None and quality is not None and quality.high < bar)
 
 

@@ -5,12 +5,23 @@ the limit and e(t) the proven percentile of target t at 1 − p/k, P(sum > e(1) 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fw_policies.estimate import cost as money
 from fw_policies.estimate.intervals import always_above, always_under, needed
 from fw_policies.estimate.snapshot import Snapshot
-from fw_policies.model import NANO_USD, Candidate, Estimate, Exclusion, MachinePrice, Plan, Proof, Requirement, Target
+from fw_policies.model import (
+    NANO_USD,
+    Candidate,
+    Estimate,
+    Exclusion,
+    MachinePrice,
+    Plan,
+    Proof,
+    Requirement,
+    Target,
+    TokenPrice,
+)
 from fw_policies.rules.ask import Ask, Judge, Verdict, exclude, remembered
 
 
@@ -28,22 +39,38 @@ def proven(ask: Ask) -> Judge:
 
 
 def judge(lines: Sequence[Requirement], ask: Ask, *, measured: bool = True) -> Judge:
-    """What says which of these requirements a candidate does not prove."""
-    checks = [check(line, ask) for line in lines]
-    wants_quality = measured and ask.rules.objective == "quality"
+    """What says which of these requirements a candidate does not prove.
+
+    Whatever holds for every request of the step comes first, and is remembered as one verdict.
+    """
+    lasting = [line for line in lines if line.measure != "cost"]
+    checks = [check(line, ask) for line in lasting]
+    if measured and ask.rules.objective == "quality":
+        checks.append(_measured)
+    name = " · ".join([str(measured), *(line.text for line in lasting)])
+    once = remembered(_first(checks), ask.memory.setdefault(f"lines {name}", {}))
+    costs = [check(line, ask) for line in lines if line.measure == "cost"]
+    return _first([once, *costs]) if costs else once
+
+
+def _first(checks: Sequence[Judge]) -> Judge:
+    """The first verdict that says no; else the first that does not know."""
 
     def verdict(candidate: Candidate) -> Verdict:
         unknown: Verdict = None
         for one in checks:
             found = one(candidate)
-            if found is not None and found[0] != "unknown":
-                return found
-            unknown = unknown or found
-        if unknown is None and wants_quality and candidate.known.quality is None:
-            return "unknown", "quality was never measured here"
+            if found is not None:
+                if found[0] != "unknown":
+                    return found
+                unknown = unknown or found
         return unknown
 
     return verdict
+
+
+def _measured(candidate: Candidate) -> Verdict:
+    return ("unknown", "quality was never measured here") if candidate.known.quality is None else None
 
 
 def check(line: Requirement, ask: Ask) -> Judge:
@@ -225,14 +252,38 @@ def _paid(line: Requirement, ask: Ask) -> Judge:
 
 def _dearest(line: Requirement, target: Target, ask: Ask) -> float | None:
     """Nano-USD that the whole walk stays below with the line's probability; None: not proven."""
+    known: dict[str, _Bill | None] = ask.memory.setdefault(f"bill {line.text}", {})
+    if target.deployment not in known:
+        known[target.deployment] = _bill(line, target, ask)
+    bill = known[target.deployment]
+    if bill is None:
+        return None
+    size = ask.facts.input_tokens
+    return bill.fixed + sum(money.tokens(size, price) for price in bill.inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bill:
+    """What a walk's cost comes to, but for the size of the request."""
+
+    fixed: float
+    """Nano-USD for what is written, or for the machine's time."""
+    inputs: tuple[int, ...]
+    """Prices of input, nano-USD per million tokens."""
+
+
+def _bill(line: Requirement, target: Target, ask: Ask) -> _Bill | None:
     estimates, share, walk = ask.world.estimates, line.percentile or 0.95, walked(target, ask)
     if not isinstance(estimates, Snapshot):
         return None
-    edges = [
-        estimates.cost_percentile(ask.facts, one, _split(share, walk), _split(ask.policy.confidence, walk))
-        for one in walk
-    ]
-    return None if None in edges else sum(edge for edge in edges if edge is not None)
+    empty = replace(ask.facts, input_tokens=0)
+    fixed = 0.0
+    for one in walk:
+        edge = estimates.cost_percentile(empty, one, _split(share, walk), _split(ask.policy.confidence, walk))
+        if edge is None:
+            return None
+        fixed += edge
+    return _Bill(fixed, tuple(one.price.input for one in walk if isinstance(one.price, TokenPrice)))
 
 
 def _capped(line: Requirement, ask: Ask) -> Judge:
