@@ -256,6 +256,8 @@ class Plan:
     """What binds; None: nothing does, or it is not known."""
     outlook: Outlook = field(default_factory=Outlook)
     """Of the whole plan."""
+    reach: tuple[float | None, ...] = ()
+    """For each target, the share of calls that are expected to come to it; None: not known."""
     notes: tuple[Note, ...] = ()
     confidence: float = 0.90
     baseline: str | None = None

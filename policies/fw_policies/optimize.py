@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from fw_policies.model import Candidate, Facts, Note, Outlook, Plan, Target, World
-from fw_policies.rules import choose, effort, evidence, explore, hard, locked, proofs, requirements, verify
+from fw_policies.rules import choose, effort, evidence, explore, hard, locked, proofs, requirements, verify, whole
 from fw_policies.rules.ask import Ask, Screen, is_hard
 from fw_policies.spec import Policy
 
@@ -28,6 +28,7 @@ RULES: tuple[Rule, ...] = (
     evidence.evidence,
     effort.effort,
     verify.verify,
+    whole.whole,
     explore.explore,
     proofs.proofs,
 )

@@ -45,9 +45,14 @@ async def checked(upstream: Upstream, tmp_path: Path) -> AsyncIterator[Client]:
         found = endpoint(name, "here", upstream.url)
         endpoints.append(replace(found, target=replace(found.target, price=TokenPrice(10**10, 10**10), max_output=100)))
     policies = {
-        name: {"baseline": "b-strong", "default": {**LINES, **more}}
+        name: {
+            "baseline": "b-strong",
+            "default": {**LINES, **more},
+            **({"quality": {"outcome": "right", "of": "step"}} if name == "judged" else {}),
+        }
         for name, more in {
             "schema": {"verify": "json_schema"},
+            "judged": {"verify": "json_schema"},
             "refusing": {"verify": "json_schema", "otherwise": "refuse"},
             "alone": {"verify": "not_empty", "use": "baseline", "require": []},
             "mine": {"verify": ["not_empty", "patch_applies"]},
@@ -90,6 +95,17 @@ async def test_what_was_rejected_is_told_by_explain_analyze(checked: Client, ups
     assert "CASCADE until json_schema" in found["text"]
     assert found["decision"]["actual"]["attempts"][0]["check"] == "json_schema"
     assert found["decision"]["verify"] == ["json_schema"]
+
+
+async def test_an_outcome_counts_for_the_model_that_a_cascade_began_with(checked: Client, upstream: Upstream) -> None:
+    """Else the baseline would be judged by what was too hard for the cheap model, and that one by the easy requests alone."""
+    upstream.scripts |= {"a-cheap": saying(BAD), "b-strong": saying(GOOD)}
+    _, headers, _ = await checked.chat("auto", fields=ASKED, x_fw_policy="judged")
+    said = {"outcomes": {"right": False}, "decision": headers["x-fw-decision-id"]}
+    status, _, _ = await checked.post("/v1/outcomes", json.dumps(said).encode())
+    assert status == 200
+    known = checked.gateway._worlds.statistics.to_dict()["quality"]
+    assert {key.split("\x1f")[2] for key in known if key.endswith("right")} == {"a-cheap"}
 
 
 async def test_an_answer_that_passes_at_once_is_served_and_nobody_else_is_asked(

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fw_policies import draw
-from fw_policies.estimate import Statistics
+from fw_policies.estimate import OutcomeSeen, Statistics
+from fw_policies.estimate.outcomes import ACCEPTED
 from fw_policies.flow import Answer, Commit, Failed, Open, Verdict, Verify, flow
 from fw_policies.model import Exploration, Facts, MachinePrice, Plan, Target, TokenPrice
 from fw_policies.optimize import optimize
@@ -90,6 +91,36 @@ def test_checks_turn_a_fall_back_over_models_into_a_cascade() -> None:
     found = proven("quality >= 80%", verify="not_empty")
     assert (found.strategy, found.verify) == ("cascade", ("not_empty",))
     assert [one.model for one in found.targets] == ["cheap", "base"]
+
+
+def test_under_checks_the_walk_is_judged_whole() -> None:
+    """A rejected answer costs its price and the baseline's: both are in the plan's figures, and the limit holds for the sum."""
+    known = Statistics()
+    seen(known, "base", calls=120, passed=118)
+    seen(known, "cheap", calls=120, passed=118)
+    for number in range(100):
+        known.outcome(OutcomeSeen("coding", "edit", "cheap", ACCEPTED, float(number >= 20)))
+    targets = [target("base", dollars=10.0), target("cheap")]
+    text = {"policy": "coding", "baseline": "base", "quality": {"outcome": "tests_pass", "of": "step"}}
+    one_call, both = "p95 latency <= 3s", "p95 latency <= 5s"
+    plans = {}
+    for line in (one_call, both):
+        lines = {"minimize": "cost", "verify": "not_empty", "require": ["quality >= 80%", line]}
+        plans[line] = optimize(parse(text | {"default": lines}), FACTS, world(targets, known))
+    assert plans[one_call].targets[0].model == "base", "2 s and another 2 s are more than 3 s"
+    found = plans[both]
+    assert [one.model for one in found.targets] == ["cheap", "base"]
+    own = {c.target.model: c.outlook.cost for c in found.candidates}
+    assert found.outlook.cost is not None
+    assert own["cheap"] is not None
+    assert own["base"] is not None
+    assert found.outlook.cost.mean == pytest.approx(own["cheap"].mean + 0.2 * own["base"].mean)
+    assert found.reach == (1.0, pytest.approx(0.2))
+    assert found.outlook.ttft == found.outlook.latency, "what is held back shows its first byte when it is whole"
+    (_, time) = found.proofs
+    assert time.holds
+    assert time.value is not None
+    assert 4 <= time.value <= 5
 
 
 def test_a_check_of_the_client_is_run_only_by_a_client_that_says_so() -> None:

@@ -62,6 +62,7 @@ def dump(plan: Plan) -> dict[str, Any]:
             for candidate in plan.candidates
         ],
         "requirements": [_slots(requirement) for requirement in plan.requirements],
+        "reach": list(plan.reach),
         "proofs": [_slots(proof) for proof in plan.proofs],
         "near": None if plan.near is None else _slots(plan.near),
         "outlook": _outlook(plan.outlook),
@@ -96,6 +97,7 @@ def load(text: Mapping[str, Any]) -> Plan:
         for found in text["candidates"]
     )
     known["requirements"] = tuple(Requirement(**found) for found in text["requirements"])
+    known["reach"] = tuple(text.get("reach", ()))
     known["proofs"] = tuple(Proof(**found) for found in text.get("proofs", ()))
     known["near"] = Near(**text["near"]) if text.get("near") else None
     known["outlook"] = _load_outlook(text["outlook"])

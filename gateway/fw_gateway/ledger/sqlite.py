@@ -268,10 +268,22 @@ def _quality(connection: sqlite3.Connection, row: sqlite3.Row) -> dict[str, floa
 
 
 def _served(connection: sqlite3.Connection, report: Report) -> tuple[Served, ...]:
+    """Whom an outcome is about: the model that served; where one was rejected before it, the first of those.
+
+    Else a model that follows others would be judged by the requests that were too hard for them, and they by the easy ones alone.
+    """
     column = "decision_id" if report.scope == "decision" else "run"
     found = connection.execute(
-        f"SELECT decision_id, agent, step, served_model, served_deployment FROM calls WHERE {column} = ? AND {column} != ''"  # noqa: S608
+        f"SELECT decision_id, agent, step, served_model, served_deployment, attempts FROM calls WHERE {column} = ? AND {column} != ''"  # noqa: S608
         " AND served_model != '' AND (? = '' OR step = ?) AND (? = '' OR agent = ?) ORDER BY decision_id",
         (report.id, report.step, report.step, report.agent, report.agent),
     )
-    return tuple(Served(*row) for row in found)
+    return tuple(Served(row[0], row[1], row[2], *_credited(row[3], row[4], row[5])) for row in found)
+
+
+def _credited(model: str, deployment: str, attempts: str) -> tuple[str, str]:
+    if '"rejected"' in attempts:
+        for attempt in orjson.loads(attempts):
+            if attempt["outcome"] == "rejected":
+                return attempt["model"], attempt["deployment"]
+    return model, deployment

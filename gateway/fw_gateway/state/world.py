@@ -8,6 +8,7 @@ from fw_gateway.config import Config
 from fw_gateway.state.health import Deployment
 from fw_gateway.values import Attempt, Record
 from fw_policies.estimate import Observation, OutcomeSeen, Statistics
+from fw_policies.estimate.outcomes import ACCEPTED
 from fw_policies.model import Exclusion, Facts, Plan, World
 from fw_policies.optimize import optimize, pinned
 from fw_policies.spec import Policy
@@ -20,9 +21,6 @@ STEPS = 2000
 
 MEMORY = 4096
 """Plans remembered per world; beyond that the oldest half is forgotten."""
-
-ACCEPTED = "fw.accepted"
-"""The outcome under which statistics keep how often a model's answers pass their step's checks."""
 
 _OURS = frozenset({"timeout", "connection_error", "stream_interrupted", "invalid_response"})
 """Failures that are the deployment's own, beside 5xx."""

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from fw_policies.estimate.intervals import bounded_mean
 from fw_policies.model import Estimate
 
+ACCEPTED = "fw.accepted"
+"""The outcome under which statistics keep how often a model's answers pass their step's checks."""
+
 
 @dataclass(slots=True)
 class Outcomes:

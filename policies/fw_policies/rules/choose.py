@@ -5,6 +5,7 @@ from dataclasses import replace
 from fw_policies.model import Candidate, Estimate, Plan, Reason, Target
 from fw_policies.rules.ask import Ask, is_hard, note, ready
 from fw_policies.rules.requirements import requirements
+from fw_policies.rules.whole import of_walk
 
 INFINITY = float("inf")
 
@@ -36,21 +37,27 @@ def _measured(plan: Plan, ask: Ask) -> bool:
     return ask.policy.baseline in known and len(known) > 1 and ask.policy.quality is None
 
 
+def _of_walk(candidate: Candidate, measure: str, ask: Ask) -> float | None:
+    """What the whole walk comes to; while nobody knows how often checks reject, what its first answer comes to."""
+    whole = _mean(getattr(of_walk(candidate, ask), measure)) if ask.rules.verify else None
+    return whole if whole is not None else _value(candidate, measure)
+
+
 def _value(candidate: Candidate, measure: str) -> float | None:
-    found: Estimate | None = getattr(candidate.outlook, measure)
+    return _mean(getattr(candidate.outlook, measure))
+
+
+def _mean(found: Estimate | None) -> float | None:
     return None if found is None else found.mean
 
 
 def _order(candidate: Candidate, ask: Ask) -> tuple[float, float, float, float, str]:
     """By the objective, ties by cost, then latency; unknown comes last; the name settles the rest."""
     measure = ask.rules.objective
-    main = _value(candidate, measure)
+    main, cost, latency = (_of_walk(candidate, name, ask) for name in (measure, "cost", "latency"))
     if main is not None and measure == "quality":
         main = -main
-    values = [
-        INFINITY if value is None else value
-        for value in (main, _value(candidate, "cost"), _value(candidate, "latency"))
-    ]
+    values = [INFINITY if value is None else value for value in (main, cost, latency)]
     return values[0], values[1], values[2], -(candidate.rank or 0.0), candidate.target.deployment
 
 
@@ -118,14 +125,19 @@ def _able(plan: Plan, model: str | None) -> Candidate | None:
 
 
 def fall_back(plan: Plan, ask: Ask) -> Plan:
-    """What is tried when the first fails: the same model elsewhere, then what is proven, then the baseline; failure domains apart first."""
+    """What is tried when the first fails: the same model elsewhere, then what is proven, then the baseline; failure domains apart first.
+
+    Under `verify` the baseline follows at once: what a walk takes and costs was judged for the two.
+    """
     if not plan.targets or plan.certificate is not None:
         return plan
     first = plan.targets[0]
     proven = sorted(ready(plan), key=lambda candidate: _order(candidate, ask))
     same = [c for c in plan.candidates if c.target.model == first.model and _may_follow(c, plan)]
     others = (
-        [c for c in proven if c.target.model != first.model] if plan.reason in {"best_score", "only_eligible"} else []
+        [c for c in proven if c.target.model != first.model]
+        if plan.reason in {"best_score", "only_eligible"} and not ask.rules.verify
+        else []
     )
     last = [c for c in plan.candidates if c.target.model == ask.policy.baseline and not is_hard(c.excluded)]
     ordered, taken = [first], {first.deployment}

@@ -91,10 +91,10 @@ def proof(line: Requirement, candidate: Candidate, ask: Ask) -> Proof:
         low = None if found is None or exempt else always_above(found.n, found.mean * found.n, bar.delta)
         return Proof(verdict is None, low, bar.floor)
     if line.measure != "cost":
-        return Proof(verdict is None, _longest(line, candidate.target, ask), line.limit)
+        return Proof(verdict is None, longest(line.measure, _level(line), candidate.target, ask), line.limit)
     if line.percentile is None:
         return Proof(verdict is None, _worst(candidate, ask), line.limit)
-    return Proof(verdict is None, _dearest(line, candidate.target, ask), line.limit)
+    return Proof(verdict is None, dearest(_level(line), candidate.target, ask), line.limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +181,7 @@ def walked(target: Target, ask: Ask) -> tuple[Target, ...]:
 def _timed(line: Requirement, ask: Ask) -> Judge:
     """P(X > limit) <= 1 − percentile, by the Clopper–Pearson bound of the calls seen above it."""
     estimates, share, limit = ask.world.estimates, line.percentile or 0.95, line.limit or 0.0
-    measure = _measure(line, ask)
+    measure = _measure(line.measure, ask)
     least = needed(1 - share, ask.policy.confidence)
 
     def verdict(candidate: Candidate) -> Verdict:
@@ -197,31 +197,33 @@ def _timed(line: Requirement, ask: Ask) -> Judge:
         if len(walked(candidate.target, ask)) == 1:
             held = histogram.proves(limit, 1 - share, ask.policy.confidence)
         else:
-            longest = _longest(line, candidate.target, ask)
-            held = longest is not None and longest <= limit
+            seconds = longest(line.measure, _level(line), candidate.target, ask)
+            held = seconds is not None and seconds <= limit
         return None if held else ("unknown", f"{total} of {least} {measure} observations, {above} above {limit:g} s")
 
     return verdict
 
 
-def _measure(line: Requirement, ask: Ask) -> str:
+def _measure(measure: str, ask: Ask) -> str:
     """What is held back until it is accepted shows its first byte when it is whole."""
-    return "latency" if line.measure == "ttft" and ask.rules.verify else line.measure
+    return "latency" if measure == "ttft" and ask.rules.verify else measure
 
 
-def _longest(line: Requirement, target: Target, ask: Ask) -> float | None:
-    """Seconds that the whole walk stays below with the line's probability; None: not proven."""
-    estimates, share, walk = ask.world.estimates, line.percentile or 0.95, walked(target, ask)
+def _level(line: Requirement) -> float:
+    return line.percentile or 0.95
+
+
+def longest(measure: str, share: float, target: Target, ask: Ask) -> float | None:
+    """Seconds that `measure` of the whole walk stays below with probability `share`; None: not proven."""
+    estimates, walk = ask.world.estimates, walked(target, ask)
     if not isinstance(estimates, Snapshot):
         return None
     total = 0.0
     for one in walk:
-        histogram = estimates.histogram(_measure(line, ask), ask.facts, one)
-        edge = (
-            None
-            if histogram is None
-            else histogram.percentile(_split(share, walk), _split(ask.policy.confidence, walk))
-        )
+        histogram = estimates.histogram(_measure(measure, ask), ask.facts, one)
+        if histogram is None:
+            return None
+        edge = histogram.percentile(_split(share, walk), _split(ask.policy.confidence, walk))
         if edge is None:
             return None
         total += edge
@@ -239,22 +241,22 @@ def _paid(line: Requirement, ask: Ask) -> Judge:
     def verdict(candidate: Candidate) -> Verdict:
         if candidate.target.price is None:
             return "unknown", "its price is not known"
-        dearest = _dearest(line, candidate.target, ask)
-        if dearest is None:
+        paid = dearest(_level(line), candidate.target, ask)
+        if paid is None:
             least, found = needed(1 - share, ask.policy.confidence), candidate.outlook.cost
             return "unknown", f"{0 if found is None else found.n:.0f} of {least} cost observations"
-        if dearest <= limit:
+        if paid <= limit:
             return None
-        return "cost", f"p{share * 100:g} cost ${dearest / NANO_USD:.4g} > ${limit / NANO_USD:.4g}"
+        return "cost", f"p{share * 100:g} cost ${paid / NANO_USD:.4g} > ${limit / NANO_USD:.4g}"
 
     return verdict
 
 
-def _dearest(line: Requirement, target: Target, ask: Ask) -> float | None:
-    """Nano-USD that the whole walk stays below with the line's probability; None: not proven."""
-    known: dict[str, _Bill | None] = ask.memory.setdefault(f"bill {line.text}", {})
+def dearest(share: float, target: Target, ask: Ask) -> float | None:
+    """Nano-USD that the whole walk stays below with probability `share`; None: not proven."""
+    known: dict[str, _Bill | None] = ask.memory.setdefault(f"bill {share}", {})
     if target.deployment not in known:
-        known[target.deployment] = _bill(line, target, ask)
+        known[target.deployment] = _bill(share, target, ask)
     bill = known[target.deployment]
     if bill is None:
         return None
@@ -272,8 +274,8 @@ class _Bill:
     """Prices of input, nano-USD per million tokens."""
 
 
-def _bill(line: Requirement, target: Target, ask: Ask) -> _Bill | None:
-    estimates, share, walk = ask.world.estimates, line.percentile or 0.95, walked(target, ask)
+def _bill(share: float, target: Target, ask: Ask) -> _Bill | None:
+    estimates, walk = ask.world.estimates, walked(target, ask)
     if not isinstance(estimates, Snapshot):
         return None
     empty = replace(ask.facts, input_tokens=0)

@@ -1,0 +1,94 @@
+"""What the whole walk of a plan comes to, from its parts: under `verify` a rejected answer is paid for, and so is the next one.
+
+With a the share of a model's answers that pass, its walk costs c1 + (1 − a) c2 and takes l1 + (1 − a) l2 on average; bounds follow from the
+bounds of the parts, percentiles from Bonferroni's inequality (see `requirements`). Quality needs no sum: what is reported of a walk counts
+for the model that it began with.
+"""
+
+from dataclasses import replace
+
+from fw_policies.estimate.outcomes import ACCEPTED
+from fw_policies.estimate.snapshot import Snapshot
+from fw_policies.model import Candidate, Estimate, Outlook, Plan, Target
+from fw_policies.rules.ask import Ask
+from fw_policies.rules.requirements import dearest, longest, walked
+
+P95 = 0.95
+
+
+def of_walk(candidate: Candidate, ask: Ask) -> Outlook:
+    """The outlook of the walk that begins with a candidate; without `verify` it is the candidate's own."""
+    walk = walked(candidate.target, ask)
+    own = candidate.outlook
+    if len(walk) == 1 and not ask.rules.verify:
+        return own
+    looked = ask.world.estimates.looking(ask.facts, confidence=ask.policy.confidence)
+    after = looked(walk[1]).at(ask.facts.input_tokens) if len(walk) > 1 else None
+    go_on = rejected(candidate.target, ask) if len(walk) > 1 else None
+    latency = _sum(own.latency, after, "latency", go_on)
+    latency = None if latency is None else replace(latency, p95=longest("latency", P95, candidate.target, ask))
+    cost = _sum(own.cost, after, "cost", go_on)
+    cost = None if cost is None else replace(cost, p95=dearest(P95, candidate.target, ask))
+    return replace(own, latency=latency, ttft=latency, cost=cost)
+
+
+def rejected(target: Target, ask: Ask) -> Estimate | None:
+    """The share of a model's answers that its step's checks reject; None: it was never seen."""
+    looked = ask.world.estimates.looking(ask.facts, outcome=ACCEPTED, confidence=ask.policy.confidence)
+    found = looked(target).quality
+    return None if found is None else Estimate(1 - found.mean, 1 - found.high, 1 - found.low, found.n, found.confidence)
+
+
+def _sum(own: Estimate | None, after: Outlook | None, measure: str, share: Estimate | None) -> Estimate | None:
+    """The first, and the share of the second that is needed; unknown as soon as one part is."""
+    if after is None or own is None:
+        return own
+    rest: Estimate | None = getattr(after, measure)
+    if rest is None or share is None:
+        return None
+    return Estimate(
+        own.mean + share.mean * rest.mean,
+        own.low + share.low * rest.low,
+        own.high + share.high * rest.high,
+        min(own.n, rest.n, share.n),
+        own.confidence,
+    )
+
+
+def whole(plan: Plan, ask: Ask) -> Plan:
+    """Put the walk's outlook into the plan, and how often each of its targets is expected to be reached."""
+    if not plan.targets or plan.arms:
+        return plan
+    first = next((c for c in plan.candidates if c.target is plan.targets[0]), None)
+    if first is None:
+        return plan
+    reach = _reach(plan, ask)
+    if plan.strategy != "cascade" and not plan.verify:
+        return replace(plan, reach=reach)
+    return replace(plan, reach=reach, outlook=of_walk(first, ask))
+
+
+def _reach(plan: Plan, ask: Ask) -> tuple[float | None, ...]:
+    """The share of calls that come to each target: all, then those that failed, and under checks those that were rejected."""
+    found: list[float | None] = []
+    left: float | None = 1.0
+    for place, target in enumerate(plan.targets):
+        found.append(left)
+        following = plan.targets[place + 1] if place + 1 < len(plan.targets) else None
+        if left is None or following is None:
+            continue
+        share = failing(target, ask)
+        if plan.strategy == "cascade" and following.model != target.model:
+            turned = rejected(target, ask)
+            share = None if share is None or turned is None else share + (1 - share) * turned.mean
+        left = None if share is None else left * share
+    return tuple(found)
+
+
+def failing(target: Target, ask: Ask) -> float | None:
+    """The share of a target's recent attempts at the step that failed; None: there were none."""
+    estimates = ask.world.estimates
+    if not isinstance(estimates, Snapshot):
+        return None
+    seen = estimates.histogram("latency", ask.facts, target)
+    return seen.beyond / seen.total if seen is not None and seen.total else None
