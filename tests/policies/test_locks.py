@@ -44,7 +44,7 @@ def test_what_is_certified_serves_and_falls_back_to_the_baseline() -> None:
     assert found["certificate"]["lock"] == lock(edit=ONE).digest
     said = text(found)
     assert "certified at 90% to 2026-12-06" in said
-    assert "on 400 runs; it certifies this step" in said
+    assert "by 400 runs; it certifies this step" in said
 
 
 def test_a_mixture_of_two_is_drawn_from_with_its_weights() -> None:

@@ -5,15 +5,19 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
-from fw_policies.model import Candidate, Estimate, Outlook, Plan, Requirement
+from fw_policies.explaining import savings
+from fw_policies.model import Candidate, Estimate, Outlook, Plan
 from fw_policies.spec.checks import short
 
-P95 = 0.95
+CHOSEN = frozenset({"best_score", "only_eligible"})
+"""Reasons of plans that were proven to meet what is required."""
 MEASURES = ("quality", "ttft", "latency", "cost", "output_tokens")
 
 
-def mapping(plan: Plan, *, decision_id: str, actual: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Everything that EXPLAIN says of a plan; `actual` is what became of it."""
+def mapping(
+    plan: Plan, *, decision_id: str, actual: Mapping[str, Any] | None = None, trust: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Everything that EXPLAIN says of a plan; `actual` is what became of it, `trust` how earlier plans of the step turned out."""
     chosen = plan.targets[0] if plan.targets else None
     return {
         "decision_id": decision_id,
@@ -36,13 +40,16 @@ def mapping(plan: Plan, *, decision_id: str, actual: Mapping[str, Any] | None = 
         "explored": plan.explored,
         "targets": [_target(plan, number) for number in range(len(plan.targets))],
         "planned": _outlook(plan.outlook),
-        "requirements": [_requirement(line, plan) for line in plan.requirements],
+        "requirements": [_requirement(number, plan) for number in range(len(plan.requirements))],
+        "near": _near(plan),
         "candidates": [_candidate(candidate) for candidate in plan.candidates],
         "rejected": dict(Counter(c.excluded for c in plan.candidates if c.excluded and c.target not in plan.targets)),
         "runner_up": _runner_up(plan),
-        "saves": _saves(plan),
+        "saves": savings.saves(plan),
         "notes": [{"rule": note.rule, "text": note.text} for note in plan.notes],
         "evidence": dict(plan.evidence),
+        "trust": None if trust is None else dict(trust),
+        "try": savings.attempt(plan),
         "served": chosen.model if chosen is not None else None,
         "actual": dict(actual) if actual is not None else None,
     }
@@ -74,6 +81,7 @@ def _target(plan: Plan, number: int) -> dict[str, Any]:
         "deployment": target.deployment,
         "provider": target.provider,
         "when": _when(plan, number),
+        "reach": plan.reach[number] if number < len(plan.reach) else None,
         "cost": _estimate(outlook.cost),
         "self_hosted": target.self_hosted,
     }
@@ -104,27 +112,32 @@ def _explores(plan: Plan) -> dict[str, Any] | None:
     return {"share": found.share, "max_cost": found.max_cost, "trials": trials}
 
 
-def _requirement(line: Requirement, plan: Plan) -> dict[str, Any]:
-    found: Estimate | None = getattr(plan.outlook, line.measure, None)
-    value: float | None = None
-    if found is not None:
-        p95 = (
-            found.p95 if line.percentile == P95 else None
-        )  # another percentile, or a hard cap, has a figure of its own
-        value = found.low if line.measure == "quality" else p95
-    proven = plan.reason in {"best_score", "only_eligible"}
+def _requirement(number: int, plan: Plan) -> dict[str, Any]:
+    """The bound that is proven beside what it is held against; `slack` >= 0 wherever it is `proven`."""
+    line = plan.requirements[number]
+    proof = plan.proofs[number] if number < len(plan.proofs) else None
+    value, limit = (None, line.limit) if proof is None else (proof.value, proof.limit)
     slack = None
-    if value is not None and line.limit is not None:
-        slack = value - line.limit if line.measure == "quality" else line.limit - value
+    if value is not None and limit is not None:
+        slack = value - limit if line.measure == "quality" else limit - value
     return {
         "text": line.text,
         "measure": line.measure,
         "percentile": line.percentile,
-        "limit": line.limit,
+        "limit": limit,
         "value": value,
         "slack": slack,
-        "proven": proven,
+        "proven": plan.reason in CHOSEN and (proof.holds if proof is not None else True),
+        "holds": None if proof is None else proof.holds,
     }
+
+
+def _near(plan: Plan) -> dict[str, Any] | None:
+    """What binds: the requirement that alone keeps something cheaper out."""
+    near = plan.near
+    if near is None:
+        return None
+    return {"text": near.text, "deployment": near.deployment, "gap": near.gap, "saves": near.saves}
 
 
 def _candidate(candidate: Candidate) -> dict[str, Any]:
@@ -139,20 +152,26 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
 
 
 def _runner_up(plan: Plan) -> dict[str, Any] | None:
-    served = {target.model for target in plan.targets[:1]}
-    for target in plan.targets[1:]:
-        if target.model not in served:
-            outlook = next((c.outlook for c in plan.candidates if c.target == target), Outlook())
-            return {"model": target.model, "deployment": target.deployment, **_outlook(outlook)}
-    return None
+    """The best of the other models that are proven too."""
+    measure = plan.objective.rpartition(" ")[2]
+    if plan.reason not in CHOSEN or not plan.targets or measure not in MEASURES:
+        return None
+    served = plan.targets[0].model
+    ready = [(_mean(c, measure), c) for c in plan.candidates if not c.excluded and c.target.model != served]
+    known = [(mean, c) for mean, c in ready if mean is not None]
+    if not known:
+        return None
+    _, best = (max if measure == "quality" else min)(known, key=lambda one: one[0])
+    mine, cost = plan.outlook.cost, best.outlook.cost
+    dearer = cost.mean / mine.mean - 1 if mine is not None and cost is not None and mine.mean > 0 else None
+    return {
+        "model": best.target.model,
+        "deployment": best.target.deployment,
+        "dearer": dearer,
+        **_outlook(best.outlook),
+    }
 
 
-def _saves(plan: Plan) -> dict[str, Any] | None:
-    """Cost against the baseline's, when both are known and the baseline is not what serves."""
-    if not plan.targets or plan.baseline is None or plan.targets[0].model == plan.baseline:
-        return None
-    base = next((c.outlook.cost for c in plan.candidates if c.target.model == plan.baseline and c.outlook.cost), None)
-    mine = plan.outlook.cost
-    if base is None or mine is None or base.mean <= 0:
-        return None
-    return {"share": 1 - mine.mean / base.mean, "per_call": base.mean - mine.mean, "against": plan.baseline}
+def _mean(candidate: Candidate, measure: str) -> float | None:
+    found: Estimate | None = getattr(candidate.outlook, measure)
+    return None if found is None else found.mean

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fw_policies.explaining.numbers import UNKNOWN, interval, money, seconds, share, tokens
+from fw_policies.explaining.numbers import FORMS, UNKNOWN, interval, money, seconds, tokens
 
 LEFT, MIDDLE = 30, 44
 """Widths of the columns of labels and of estimates."""
@@ -16,6 +16,10 @@ NAMES = {
     "unhealthy": "unhealthy",
     "cooldown": "breaker",
 }
+TOLD = frozenset(
+    {"lock", "choose", "baseline", "stand_in", "relax", "pinned", "verify", "mixture", "explore", "sticky"}
+)
+"""Rules whose notes are reasons that people want to read."""
 TITLES = {
     "baseline": "BASELINE",
     "degraded": "STAND-IN",
@@ -27,7 +31,7 @@ TITLES = {
 
 def text(found: Mapping[str, Any], *, show_all: bool = False) -> str:
     """The plan for a terminal. `show_all` lists every candidate instead of counting reasons."""
-    lines = [*_head(found), "", *_tree(found), *_requirements(found), *_rest(found, show_all=show_all)]
+    lines = [*_head(found), "", *_tree(found), "", *_requirements(found), *_rest(found, show_all=show_all)]
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -63,7 +67,6 @@ def title(found: Mapping[str, Any]) -> str:
 
 def _tree(found: Mapping[str, Any]) -> Iterator[str]:
     actual = found["actual"]
-    certificate = _certificate(found["certificate"])
     yield f"{title(found):<{LEFT}}  {'planned':<{MIDDLE}}{'actual' if actual is not None else ''}"
     planned = found["planned"]
     for measure in ("quality", "ttft", "latency", "cost"):
@@ -71,35 +74,46 @@ def _tree(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {measure:<{LEFT - 2}}  {interval(measure, planned[measure]):<{MIDDLE}}{happened}"
     if found["arms"]:
         yield from _arms(found["arms"])
-        yield ""
-        yield f"{'promise':<10}  {certificate}"
         return
     last = len(found["targets"]) - 1
     for number, target in enumerate(found["targets"]):
         branch = "└─" if number == last else "├─"
-        who = f"{target['number']} {_place(target)}"
-        cost = money(target["cost"]["mean"]) if target["cost"] is not None else UNKNOWN
-        what = f"{target['when']}, {cost}"
         happened = _attempts(target, actual) if actual is not None else ""
-        line = f"  {branch} {who}"
+        line = f"  {branch} {target['number']} {_place(target)}"
         if len(line) > LEFT + 1:
             yield line
             line = "  │ " if number != last else ""
-        yield f"{line:<{LEFT}}  {what:<{MIDDLE}}{happened}"
+        yield f"{line:<{LEFT}}  {_share(target):<{MIDDLE}}{happened}"
     if not found["targets"]:
         yield "  nothing may serve"
-    yield ""
-    yield f"{'promise':<10}  {certificate}"
 
 
-def _certificate(found: Mapping[str, Any] | None) -> str:
+def _share(target: Mapping[str, Any]) -> str:
+    """How often it is come to, and what it costs then."""
+    cost = money(target["cost"]["mean"]) if target["cost"] is not None else UNKNOWN
+    if target["number"] == 1:
+        return f"{target['when']}, {cost}"
+    plus = f"+{cost}" if target["cost"] is not None else cost
+    reach = target.get("reach")
+    return f"{target['when']}, {plus}" if reach is None else f"{_percent(reach)} of calls, {plus}"
+
+
+def _percent(part: float) -> str:
+    return f"{part * 100:.0f}%" if part == 0 or part >= 0.0095 else f"{part * 100:.1g}%"
+
+
+def _promise(found: Mapping[str, Any]) -> Iterator[str]:
     """What is promised, how surely, on what, and until when."""
-    if found is None:
-        return "uncertified"
-    promise = str(found["promise"]).replace(">=", "≥")
-    what = f"{promise}, certified at {found['confidence']:.0%} to {found['expires']}"
-    basis = "the policy over its runs" if found["of"] == "run" else "this step"
-    return f"{what}\n{'':<10}  slack {found['slack']:.3f} on {found['tested']:.0f} runs; it certifies {basis}; lock {found['lock']}"
+    certificate = found["certificate"]
+    if certificate is None:
+        yield f"{'promise':<10}  uncertified"
+        return
+    promise = str(certificate["promise"]).replace(">=", "≥")
+    basis = "the policy over its runs" if certificate["of"] == "run" else "this step"
+    yield f"{'promise':<10}  {promise}, certified at {certificate['confidence']:.0%} to {certificate['expires']}"
+    covers = certificate.get("covers")
+    like = f"; covers {covers:.0%} of this week" if isinstance(covers, float) else ""
+    yield f"{'':<10}  by {certificate['tested']:.0f} runs; it certifies {basis}; lock {certificate['lock']}{like}"
 
 
 def _arms(arms: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -143,51 +157,93 @@ def _judged(attempt: Mapping[str, Any]) -> str:
 
 
 def _requirements(found: Mapping[str, Any]) -> Iterator[str]:
-    for line in found["requirements"]:
-        form = share if line["measure"] == "quality" else money if line["measure"] == "cost" else seconds
-        value, slack = line["value"], line["slack"]
-        wanted = line["text"].replace(">=", "≥").replace("<=", "≤")
-        if not line["proven"]:
-            state = "not proven" if found["reason"] != "baseline" else "not asked of the baseline"
-        elif slack is not None:
-            state = f"{form(value)}, slack {form(slack)}"
-        else:
-            state = "proven"
-        yield f"{'requires':<10}  {wanted:<{MIDDLE}}{state}"
-
-
-def _rest(found: Mapping[str, Any], *, show_all: bool) -> Iterator[str]:
+    """What is saved, then each requirement with the bound that proves it, and what binds."""
     saves = found["saves"]
     if saves is not None:
         word = "saves" if saves["share"] >= 0 else "costs more:"
         per = money(abs(saves["per_call"]) * 1000)
-        yield f"{'money':<10}  {word} {abs(saves['share']):.0%} against {saves['against']}: {per} per 1,000 calls"
+        between = f" [{saves['low'] * 100:.0f}, {saves['high'] * 100:.0f}]" if saves.get("low") is not None else ""
+        yield f"{word:<10}  {abs(saves['share']):.0%}{between} against {saves['against']}: {per} per 1,000 calls"
+    elif found["requirements"]:
+        yield "requires"
+    rows = [_row(line, found) for line in found["requirements"]]
+    widths = [max((len(row[place]) for row in rows), default=0) for place in range(2)]
+    for name, held, state in rows:
+        yield f"  {name:<{max(widths[0], 8)}}  {held:<{widths[1]}}   {state}"
+
+
+def _row(line: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[str, str, str]:
+    """A requirement: its name, the bound against the limit, and the slack."""
+    form = FORMS[line["measure"]]
+    name = f"p{line['percentile'] * 100:g} {line['measure']}" if line["percentile"] is not None else line["measure"]
+    sign = "≥" if line["measure"] == "quality" else "≤"
+    exempt = line["measure"] == "quality" and found["reason"] == "baseline"
+    if line["value"] is None and (exempt or line["limit"] is None):
+        held = line["text"].removeprefix(name).replace(">=", "≥").replace("<=", "≤").strip()
+    else:
+        held = f"{_exact(line, line['value'])} {sign} {_exact(line, line['limit'])}"
+    if not line["proven"]:
+        return name, held, "not asked of the baseline" if found["reason"] == "baseline" else "not proven"
+    slack = line["slack"]
+    state = (
+        "proven" if slack is None else f"slack {slack:.3f}" if line["measure"] == "quality" else f"slack {form(slack)}"
+    )
+    return name, held, state + _binds(line, found)
+
+
+def _exact(line: Mapping[str, Any], value: float | None) -> str:
+    if value is None or line["measure"] != "quality":
+        return FORMS[line["measure"]](value)
+    return f"{value:.3f}"
+
+
+def _binds(line: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """What giving way would buy: of a lock its dual, else the next candidate that this line alone keeps out."""
+    dual = (found["certificate"] or {}).get("dual")
+    if line["measure"] == "quality" and dual:
+        return f"   ← binds: 1 point less saves {money(float(dual))} per 1,000"
+    near = found.get("near")
+    if near is None or near["text"] != line["text"]:
+        return ""
+    gap = (
+        f"{near['gap'] * 100:.1f} points less"
+        if line["measure"] == "quality"
+        else f"{FORMS[line['measure']](near['gap'])} more"
+    )
+    return f"   ← binds: {gap} lets in {near['deployment']}, {money(near['saves'] * 1000)} per 1,000 cheaper"
+
+
+def _rest(found: Mapping[str, Any], *, show_all: bool) -> Iterator[str]:
     runner = found["runner_up"]
     if runner is not None:
-        yield f"{'runner-up':<10}  {runner['model']}   {interval('cost', runner['cost'])}"
+        quality = interval("quality", runner["quality"]) if runner["quality"] is not None else ""
+        cost = money(runner["cost"]["mean"]) if runner["cost"] is not None else "cost unknown"
+        dearer = runner.get("dearer")
+        apart = "" if dearer is None else f"{abs(dearer):.0%} {'dearer' if dearer >= 0 else 'cheaper'}"
+        yield f"{'runner-up':<10}  {'   '.join(part for part in (runner['model'], quality, cost, apart) if part)}"
     yield from _rejected(found, show_all=show_all)
+    if found["requirements"] or found["certificate"] is not None:
+        yield from _promise(found)
+    yield from _evidence(found)
+    for note in found["notes"]:
+        if note["rule"] in TOLD:
+            yield from _wrapped("because", note["text"])
+    if found.get("try"):
+        yield f"{'try':<10}  {found['try']}"
+
+
+def _evidence(found: Mapping[str, Any]) -> Iterator[str]:
     evidence = found["evidence"]
     if evidence:
         calls, outcomes = evidence.get("calls") or 0, evidence.get("outcomes") or 0
         yield f"{'evidence':<10}  {calls:.0f} calls and {outcomes:.0f} outcomes of this step"
         if evidence.get("missing"):
             yield from _wrapped("missing", str(evidence["missing"]))
-    for note in found["notes"]:
-        if note["rule"] in {
-            "lock",
-            "choose",
-            "baseline",
-            "stand_in",
-            "relax",
-            "pinned",
-            "verify",
-            "mixture",
-            "explore",
-            "sticky",
-        }:
-            yield from _wrapped("because", note["text"])
-    if found["policy"]:
-        yield f"{'try':<10}  fw explain {found['policy']}/{found['step']} --all"
+    trust = found.get("trust")
+    if trust is not None and trust["n"]:
+        held = f"90% ranges held {trust['held']:.0%} of {trust['n']:.0f} calls" if trust["held"] is not None else ""
+        ratios = [f"{name} ×{trust[name]:.2f}" for name in ("cost", "latency") if trust[name] is not None]
+        yield f"{'trust':<10}  {'; '.join(part for part in (held, ', '.join(ratios)) if part)}"
 
 
 def _rejected(found: Mapping[str, Any], *, show_all: bool) -> Iterator[str]:
@@ -203,9 +259,18 @@ def _rejected(found: Mapping[str, Any], *, show_all: bool) -> Iterator[str]:
             reason = candidate["why"] if candidate["why"] and candidate["why"] != name else ""
             yield f"{'':<10}    {candidate['deployment']:<{width}}  excluded: {name}{': ' + reason if reason else ''}"
         return
-    counts = [f"{count} {NAMES.get(reason, reason)}" for reason, count in found["rejected"].items()]
+    counts = [f"{count} {NAMES.get(reason, reason)}{_best(reason, out)}" for reason, count in found["rejected"].items()]
     more = "   --all lists them"
     yield f"{'rejected':<10}  {len(out)} of {len(found['candidates'])} targets:  {'   '.join(counts)}{more}"
+
+
+def _best(reason: str, out: Sequence[Mapping[str, Any]]) -> str:
+    """The one that comes nearest, or the one that rests."""
+    mine = [c for c in out if c["excluded"] == reason]
+    if reason == "quality":
+        known = [(c["estimates"]["quality"]["mean"], c["model"]) for c in mine if c["estimates"]["quality"]]
+        return f" (best: {max(known)[1]} {max(known)[0]:.2f})" if known else ""
+    return f" ({mine[0]['deployment']})" if reason in {"cooldown", "rate_limited"} and len(mine) == 1 else ""
 
 
 def _wrapped(label: str, words: str, width: int = 84) -> Iterator[str]:

@@ -21,13 +21,18 @@ class Ask:
     world: World
 
     @property
+    def checked(self) -> bool:
+        """Whether an answer must pass a check before it counts, the step's or the client's own: then it is held back, and may be rejected."""
+        return bool(self.rules.verify or self.facts.checks)
+
+    @property
     def memory(self) -> dict[str, Any]:
         """What may be remembered for this world, policy, agent and step, whatever the request's size and the like.
 
         It lives with the estimates it was made from; rules and targets are kept in it, so that no other ones get their identity.
         """
         rules, targets = self.rules, self.world.targets
-        place = (self.facts.agent, self.facts.step, self.policy.digest, id(rules), id(targets))
+        place = (self.facts.agent, self.facts.step, self.policy.digest, id(rules), id(targets), self.checked)
         found = self.world.estimates.memory.get(place)
         if found is None:
             if len(self.world.estimates.memory) >= PLACES:

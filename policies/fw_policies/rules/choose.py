@@ -28,7 +28,7 @@ def choose(plan: Plan, ask: Ask) -> Plan:
         return note(plan, "baseline", f"{best.target.deployment} serves: nothing else is proven yet")
     reason: Reason = "best_score" if len(proven) > 1 else "only_eligible"
     plan = replace(plan, targets=(best.target,), reason=reason, outlook=best.outlook)
-    return note(plan, "choose", f"{best.target.deployment} is best by {ask.rules.goal} of {len(proven)} proven")
+    return note(plan, "choose", f"{best.target.deployment} is best by {ask.rules.objective} of {len(proven)} proven")
 
 
 def _measured(plan: Plan, ask: Ask) -> bool:
@@ -39,7 +39,7 @@ def _measured(plan: Plan, ask: Ask) -> bool:
 
 def _of_walk(candidate: Candidate, measure: str, ask: Ask) -> float | None:
     """What the whole walk comes to; while nobody knows how often checks reject, what its first answer comes to."""
-    whole = _mean(getattr(of_walk(candidate, ask), measure)) if ask.rules.verify else None
+    whole = _mean(getattr(of_walk(candidate, ask), measure)) if ask.checked else None
     return whole if whole is not None else _value(candidate, measure)
 
 
@@ -136,7 +136,7 @@ def fall_back(plan: Plan, ask: Ask) -> Plan:
     same = [c for c in plan.candidates if c.target.model == first.model and _may_follow(c, plan)]
     others = (
         [c for c in proven if c.target.model != first.model]
-        if plan.reason in {"best_score", "only_eligible"} and not ask.rules.verify
+        if plan.reason in {"best_score", "only_eligible"} and not ask.checked
         else []
     )
     last = [c for c in plan.candidates if c.target.model == ask.policy.baseline and not is_hard(c.excluded)]

@@ -3,26 +3,47 @@
 from dataclasses import replace
 
 from fw_policies.estimate.intervals import needed
-from fw_policies.model import Plan
+from fw_policies.model import Candidate, Plan
 from fw_policies.rules.ask import Ask
+
+SHOWN = 2
+"""Candidates of which it is said what they lack."""
 
 
 def evidence(plan: Plan, ask: Ask) -> Plan:
-    """Fill the plan's evidence: observations of what was chosen, and what every requirement still needs."""
+    """Fill the plan's evidence: observations of what was chosen, and what a better one still needs."""
     chosen = next((c for c in plan.candidates if plan.targets and c.target is plan.targets[0]), None)
     outlook = chosen.outlook if chosen is not None else plan.outlook
     found: dict[str, float | str | None] = {
         "outcomes": outlook.quality.n if outlook.quality is not None else 0.0,
         "calls": outlook.latency.n if outlook.latency is not None else 0.0,
     }
+    if plan.reason in {"baseline", "degraded", "infeasible"} and not ask.rules.use_baseline:
+        missing = _nearest(plan) or _all(plan, ask)
+        if missing:
+            found["missing"] = missing
+    return replace(plan, evidence=found)
+
+
+def _nearest(plan: Plan) -> str:
+    """What the cheapest of those lack that have outcomes and are not proven all the same."""
+    unproven = [c for c in plan.candidates if c.excluded == "unknown" and c.known.quality is not None]
+    first = sorted(unproven, key=_cost)[:SHOWN]
+    return "; ".join(f"{c.target.deployment}: {c.why}" for c in first)
+
+
+def _cost(candidate: Candidate) -> float:
+    cost = candidate.outlook.cost
+    return float("inf") if cost is None else cost.mean
+
+
+def _all(plan: Plan, ask: Ask) -> str:
+    """What every requirement asks for, while nothing is known."""
     missing = []
     for line in plan.requirements:
         if line.measure == "quality":
             name = ask.policy.quality.outcome if ask.policy.quality is not None else "an outcome"
             missing.append(f"{name} of this step for the baseline and one other model")
         elif line.percentile is not None:
-            least = needed(1 - line.percentile, ask.policy.confidence)
-            missing.append(f"{least} calls for `{line.text}`")
-    if plan.reason in {"baseline", "degraded", "infeasible"} and missing and not ask.rules.use_baseline:
-        found["missing"] = "; ".join(dict.fromkeys(missing))
-    return replace(plan, evidence=found)
+            missing.append(f"{needed(1 - line.percentile, ask.policy.confidence)} calls for `{line.text}`")
+    return "; ".join(dict.fromkeys(missing))

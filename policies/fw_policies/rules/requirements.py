@@ -173,7 +173,7 @@ def _good(line: Requirement, ask: Ask) -> Judge:
 
 def walked(target: Target, ask: Ask) -> tuple[Target, ...]:
     """Whose time and money a call to `target` may take: its own, and under `verify` the baseline's after it."""
-    if not ask.rules.verify or target.model == ask.policy.baseline:
+    if not ask.checked or target.model == ask.policy.baseline:
         return (target,)
     return (target, *[one for one in ask.world.targets if one.model == ask.policy.baseline][:1])
 
@@ -206,7 +206,7 @@ def _timed(line: Requirement, ask: Ask) -> Judge:
 
 def _measure(measure: str, ask: Ask) -> str:
     """What is held back until it is accepted shows its first byte when it is whole."""
-    return "latency" if measure == "ttft" and ask.rules.verify else measure
+    return "latency" if measure == "ttft" and ask.checked else measure
 
 
 def _level(line: Requirement) -> float:

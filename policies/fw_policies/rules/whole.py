@@ -20,7 +20,7 @@ def of_walk(candidate: Candidate, ask: Ask) -> Outlook:
     """The outlook of the walk that begins with a candidate; without `verify` it is the candidate's own."""
     walk = walked(candidate.target, ask)
     own = candidate.outlook
-    if len(walk) == 1 and not ask.rules.verify:
+    if len(walk) == 1 and not ask.checked:
         return own
     looked = ask.world.estimates.looking(ask.facts, confidence=ask.policy.confidence)
     after = looked(walk[1]).at(ask.facts.input_tokens) if len(walk) > 1 else None
