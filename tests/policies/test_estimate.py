@@ -1,8 +1,6 @@
 """Estimates: known values, coverage by simulation, and sums that do not depend on who counted."""
 
 import json
-import math
-import random
 from dataclasses import dataclass
 
 import pytest
@@ -13,10 +11,8 @@ from fw_policies.estimate import Observation, Statistics, charge, quantise
 from fw_policies.estimate.histogram import Histogram
 from fw_policies.estimate.intervals import (
     beta_cdf,
-    bounded_mean,
     lower_share,
     needed,
-    skewed_mean,
     t_quantile,
     upper_share,
 )
@@ -32,50 +28,6 @@ def test_bounds_equal_known_values() -> None:
     assert upper_share(5, 10, 0.975) == pytest.approx(0.8129, abs=1e-4)
     assert t_quantile(0.975, 10) == pytest.approx(2.2281, abs=1e-4)
     assert (needed(0.05, 0.90), needed(0.05, 0.95)) == (45, 59)
-
-
-@pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
-def test_intervals_of_shares_cover(share: float) -> None:
-    """At 90 % they hold at least 90 % of the time, whatever the share."""
-    dice, held = random.Random(7), 0
-    for _ in range(600):
-        k = sum(dice.random() < share for _ in range(40))
-        low, high = bounded_mean(40, k, k, 0.90)
-        held += low <= share <= high
-    assert held / 600 >= 0.90 - 2 * math.sqrt(0.09 / 600)
-
-
-def test_intervals_of_bounded_means_cover() -> None:
-    """Empirical Bernstein holds for values between 0 and 1."""
-    dice, held = random.Random(8), 0
-    for _ in range(400):
-        values = [dice.betavariate(2, 5) for _ in range(60)]
-        low, high = bounded_mean(60, sum(values), sum(v * v for v in values), 0.90)
-        held += low <= 2 / 7 <= high
-    assert held / 400 >= 0.90
-
-
-def test_intervals_of_skewed_means_cover_about_as_often_as_they_say() -> None:
-    """Log-normal means, by the approximation that is named as one."""
-    dice, held = random.Random(9), 0
-    for _ in range(500):
-        logs = [dice.gauss(0, 0.8) for _ in range(40)]
-        mean = sum(logs) / 40
-        _, low, high = skewed_mean(40, mean, sum((x - mean) ** 2 for x in logs), 0.90)
-        held += low <= math.exp(0.32) <= high
-    assert held / 500 >= 0.87
-
-
-def test_a_proven_percentile_is_rarely_wrong() -> None:
-    """At 90 % the proven p95 is below the true one in at most 10 % of samples."""
-    dice, wrong, true = random.Random(10), 0, math.exp(1.6448536)
-    for _ in range(300):
-        histogram = Histogram()
-        for _ in range(80):
-            histogram.add(math.exp(dice.gauss(0, 1)))
-        edge = histogram.percentile(0.95, 0.90)
-        wrong += edge is not None and edge < true
-    assert wrong / 300 <= 0.10 + 2 * math.sqrt(0.09 / 300)
 
 
 def test_a_failure_is_slower_than_any_limit() -> None:
@@ -121,8 +73,7 @@ def test_statistics_added_up_are_those_of_who_saw_all(one: list[Observation], tw
         for key, found in left[kind].items():
             assert found["counts"] == right[kind][key]["counts"]
             assert found["beyond"] == right[kind][key]["beyond"]
-            assert found["mean"] == pytest.approx(right[kind][key]["mean"], abs=1e-9)
-            assert found["m2"] == pytest.approx(right[kind][key]["m2"], abs=1e-6)
+            assert found["sum"] == pytest.approx(right[kind][key]["sum"], rel=1e-12)
 
 
 @given(tokens=st.integers(1, 2_000_000))

@@ -1,4 +1,4 @@
-"""A histogram with geometric buckets: adds up over processes, bounds any percentile without assuming a shape."""
+"""A histogram with geometric buckets: adds up over processes, bounds any percentile and the mean without assuming a shape."""
 
 import math
 from bisect import bisect_left
@@ -15,19 +15,15 @@ BEYOND = 1 << 20
 
 
 class Histogram:
-    """Positive values in buckets (2^((i-1)/8), 2^(i/8)], with their sum and the moments of their logarithms."""
+    """Positive values in buckets (2^((i-1)/8), 2^(i/8)], with their sum."""
 
-    __slots__ = ("_memory", "beyond", "counts", "m2", "mean", "n", "sum")
+    __slots__ = ("_memory", "beyond", "counts", "n", "sum")
 
     def __init__(self) -> None:
         """Empty."""
         self.counts: dict[int, int] = {}
         self.n = 0
         """Values, censored ones not included."""
-        self.mean = 0.0
-        """Mean of the logarithms."""
-        self.m2 = 0.0
-        """Sum of squared deviations of the logarithms."""
         self.sum = 0.0
         self.beyond = 0
         """Censored observations: they count as larger than any limit."""
@@ -44,9 +40,6 @@ class Histogram:
         bucket = math.ceil(log / math.log(2) * STEPS - 1e-9)
         self.counts[bucket] = self.counts.get(bucket, 0) + 1
         self.n += 1
-        delta = log - self.mean
-        self.mean += delta / self.n
-        self.m2 += delta * (log - self.mean)
 
     def censor(self) -> None:
         """One observation that failed: larger than any limit."""
@@ -54,24 +47,19 @@ class Histogram:
         self.beyond += 1
 
     def merge(self, other: "Histogram") -> None:
-        """Add another's values (Chan et al., 1979, for the moments)."""
+        """Add another's values."""
         self._memory.clear()
         for bucket, count in other.counts.items():
             self.counts[bucket] = self.counts.get(bucket, 0) + count
         self.beyond += other.beyond
         self.sum += other.sum
-        if other.n:
-            total = self.n + other.n
-            delta = other.mean - self.mean
-            self.m2 += other.m2 + delta * delta * self.n * other.n / total
-            self.mean += delta * other.n / total
-            self.n = total
+        self.n += other.n
 
     def copy(self) -> "Histogram":
         """An independent copy."""
         out = Histogram()
         out.counts = dict(self.counts)
-        out.n, out.sum, out.mean, out.m2, out.beyond = self.n, self.sum, self.mean, self.m2, self.beyond
+        out.n, out.sum, out.beyond = self.n, self.sum, self.beyond
         return out
 
     @property
@@ -119,22 +107,32 @@ class Histogram:
         return found
 
     def _estimate(self, confidence: float) -> Estimate:
-        # The mean is that of the values: a log-normal fitted to three of them may have one that is a hundred times theirs.
         mean = self.sum / self.n
-        _, low, high = skewed_mean(self.n, self.mean, self.m2, confidence)
-        low, high = min(low, mean), max(high, mean)
+        variance, skewness = self._shape(mean)
+        low, high = skewed_mean(self.n, mean, variance, skewness, confidence=confidence)
+        low, high = min(max(low, 0.0), mean), max(high, mean)
         return Estimate(mean, low, high, self.n, confidence, self.percentile(0.95, confidence))
+
+    def _shape(self, mean: float) -> tuple[float, float]:
+        """Variance and skewness, with every value in the middle of its bucket and all of them scaled to the exact mean."""
+        middles = [(2 ** ((bucket - 0.5) / STEPS), count) for bucket, count in self.counts.items()]
+        total = sum(middle * count for middle, count in middles)
+        scale = self.sum / total if total > 0 else 1.0
+        second = sum(count * (middle * scale - mean) ** 2 for middle, count in middles)
+        third = sum(count * (middle * scale - mean) ** 3 for middle, count in middles)
+        if self.n < 2 or second <= 0:
+            return 0.0, 0.0
+        return second / (self.n - 1), third / self.n / (second / self.n) ** 1.5
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         counts = {str(index): count for index, count in self.counts.items()}
-        return {"counts": counts, "n": self.n, "sum": self.sum, "mean": self.mean, "m2": self.m2, "beyond": self.beyond}
+        return {"counts": counts, "n": self.n, "sum": self.sum, "beyond": self.beyond}
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> "Histogram":
         """The histogram that `to_dict` made plain."""
         out = cls()
         out.counts = {int(index): int(count) for index, count in found["counts"].items()}
-        out.n, out.mean, out.m2 = int(found["n"]), float(found["mean"]), float(found["m2"])
-        out.beyond, out.sum = int(found["beyond"]), float(found["sum"])
+        out.n, out.beyond, out.sum = int(found["n"]), int(found["beyond"]), float(found["sum"])
         return out

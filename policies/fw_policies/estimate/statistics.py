@@ -9,7 +9,8 @@ from fw_policies.estimate.outcomes import Outcomes
 from fw_policies.estimate.snapshot import Key, Snapshot
 
 SEPARATOR = "\x1f"
-VERSION = 3
+VERSION = 4
+READABLE = frozenset({2, 3, 4})
 KINDS = ("ttft", "latency", "tokens", "machine", "place")
 """Histograms: ttft, latency, machine by (agent, step, deployment); tokens by (agent, step, model); place: ttft by (deployment,)."""
 
@@ -149,9 +150,9 @@ class Statistics:
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> "Statistics":
-        """The statistics that `to_dict` made plain, by this version or the one before; another's are not read: nothing is known then."""
+        """The statistics that `to_dict` made plain, by this version or an earlier readable one; another's are not read: nothing is known then."""
         out = cls()
-        if found.get("version") not in {VERSION, VERSION - 1}:
+        if found.get("version") not in READABLE:
             return out
         for kind, table in found.get("older", {}).items():
             for key, histogram in table.items():
