@@ -5,13 +5,19 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Any
 
-from fw_policies.estimate.intervals import proven, skewed_mean
+from fw_policies.estimate.intervals import lognormal_mean, proven, skewed_mean
 from fw_policies.model import Estimate
 
 STEPS = 8
 """Buckets per doubling: an edge is at most 9.1 % above any value of its bucket."""
 BEYOND = 1 << 20
 """Bucket of censored values: a failure took longer than anything."""
+PLAUSIBLE = 3.0
+"""Values whose logarithms are less normal than this are not taken for log-normal."""
+NARROW = 0.15
+"""Standard deviation of logarithms below which buckets do not show a shape."""
+WITHIN = (math.log(2) / STEPS) ** 2 / 12
+"""Variance of logarithms within a bucket: what is all in one is not known to be equal."""
 
 
 class Histogram:
@@ -108,21 +114,28 @@ class Histogram:
 
     def _estimate(self, confidence: float) -> Estimate:
         mean = self.sum / self.n
-        variance, skewness = self._shape(mean)
-        low, high = skewed_mean(self.n, mean, variance, skewness, confidence=confidence)
-        low, high = min(max(low, 0.0), mean), max(high, mean)
-        return Estimate(mean, low, high, self.n, confidence, self.percentile(0.95, confidence))
+        low, high = self._bounds(mean, confidence)
+        return Estimate(mean, min(low, mean), max(high, mean), self.n, confidence, self.percentile(0.95, confidence))
 
-    def _shape(self, mean: float) -> tuple[float, float]:
-        """Variance and skewness, with every value in the middle of its bucket and all of them scaled to the exact mean."""
-        middles = [(2 ** ((bucket - 0.5) / STEPS), count) for bucket, count in self.counts.items()]
-        total = sum(middle * count for middle, count in middles)
-        scale = self.sum / total if total > 0 else 1.0
-        second = sum(count * (middle * scale - mean) ** 2 for middle, count in middles)
-        third = sum(count * (middle * scale - mean) ** 3 for middle, count in middles)
-        if self.n < 2 or second <= 0:
-            return 0.0, 0.0
-        return second / (self.n - 1), third / self.n / (second / self.n) ** 1.5
+    def _bounds(self, mean: float, confidence: float) -> tuple[float, float]:
+        """Of the mean: by the log-normal family where the values look like it, else without any.
+
+        They look like it when their logarithms pass the test of Jarque and Bera (1987); n(g²/6 + k²/24) < PLAUSIBLE. A spread of about a
+        bucket's width shows no shape, and then all families agree.
+        """
+        logs = [((bucket - 0.5) * math.log(2) / STEPS, count) for bucket, count in self.counts.items()]
+        centre, second, third, fourth = _moments(logs, self.n)
+        if self.n < 2:
+            return 0.0, math.inf
+        second = max(second, WITHIN)
+        skew, kurtosis = third / second**1.5, fourth / second**2 - 3
+        if second < NARROW**2 or self.n * (skew**2 / 6 + kurtosis**2 / 24) < PLAUSIBLE:
+            shift = math.log(mean) - math.log(sum(math.exp(log) * count for log, count in logs) / self.n)
+            return lognormal_mean(self.n, centre + shift, second * self.n / (self.n - 1), confidence=confidence)
+        values = [(math.exp(log), count) for log, count in logs]
+        middle, second, third, _ = _moments(values, self.n)
+        variance = (mean / middle) ** 2 * second * self.n / (self.n - 1)
+        return skewed_mean(self.n, mean, variance, third / second**1.5, confidence=confidence)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -136,3 +149,15 @@ class Histogram:
         out.counts = {int(index): int(count) for index, count in found["counts"].items()}
         out.n, out.beyond, out.sum = int(found["n"]), int(found["beyond"]), float(found["sum"])
         return out
+
+
+def _moments(values: list[tuple[float, int]], n: int) -> tuple[float, float, float, float]:
+    """Mean, and the second to fourth central moments, of values with their counts."""
+    mean = sum(value * count for value, count in values) / n
+    second = third = fourth = 0.0
+    for value, count in values:
+        off = value - mean
+        second += count * off**2
+        third += count * off**3
+        fourth += count * off**4
+    return mean, second / n, third / n, fourth / n
