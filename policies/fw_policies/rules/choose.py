@@ -121,7 +121,7 @@ def stand_in(plan: Plan, ask: Ask) -> Plan:
 def _able(plan: Plan, model: str | None) -> Candidate | None:
     """The first deployment of a model that no hard rule excludes, the quickest known first."""
     able = [c for c in plan.candidates if c.target.model == model and not is_hard(c.excluded)]
-    return min(able, key=lambda c: _value(c, "latency") or INFINITY, default=None)
+    return min(able, key=lambda c: (_value(c, "latency") or INFINITY, c.target.deployment), default=None)
 
 
 def fall_back(plan: Plan, ask: Ask) -> Plan:
@@ -133,13 +133,14 @@ def fall_back(plan: Plan, ask: Ask) -> Plan:
         return plan
     first = plan.targets[0]
     proven = sorted(ready(plan), key=lambda candidate: _order(candidate, ask))
-    same = [c for c in plan.candidates if c.target.model == first.model and _may_follow(c, plan)]
+    same = sorted((c for c in plan.candidates if c.target.model == first.model and _may_follow(c, plan)), key=_name)
     others = (
         [c for c in proven if c.target.model != first.model]
         if plan.reason in {"best_score", "only_eligible"} and not ask.checked
         else []
     )
-    last = [c for c in plan.candidates if c.target.model == ask.policy.baseline and not is_hard(c.excluded)]
+    base = (c for c in plan.candidates if c.target.model == ask.policy.baseline and not is_hard(c.excluded))
+    last = sorted(base, key=_name)
     ordered, taken = [first], {first.deployment}
     for candidate in (*same, *others, *last):
         if candidate.target.deployment not in taken:
@@ -153,6 +154,10 @@ def fall_back(plan: Plan, ask: Ask) -> Plan:
     return note(
         replace(plan, targets=tuple(ordered), strategy="fall_back"), "fall_back", f"then {len(ordered) - 1} more"
     )
+
+
+def _name(candidate: Candidate) -> str:
+    return candidate.target.deployment
 
 
 def _may_follow(candidate: Candidate, plan: Plan) -> bool:

@@ -175,7 +175,12 @@ def walked(target: Target, ask: Ask) -> tuple[Target, ...]:
     """Whose time and money a call to `target` may take: its own, and under `verify` the baseline's after it."""
     if not ask.checked or target.model == ask.policy.baseline:
         return (target,)
-    return (target, *[one for one in ask.world.targets if one.model == ask.policy.baseline][:1])
+    known: dict[str, Target | None] = ask.memory.setdefault("baseline", {})
+    if "" not in known:
+        mine = (one for one in ask.world.targets if one.model == ask.policy.baseline)
+        known[""] = min(mine, key=lambda one: one.deployment, default=None)
+    base = known[""]
+    return (target,) if base is None else (target, base)
 
 
 def _timed(line: Requirement, ask: Ask) -> Judge:
