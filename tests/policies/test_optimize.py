@@ -128,7 +128,7 @@ def test_an_unknown_price_meets_no_bound_on_cost() -> None:
 def test_other_deployments_of_the_same_model_follow_and_domains_come_apart() -> None:
     """The same model elsewhere has the same quality; a policy may ask for another provider and zone first."""
     near = target("base", "near", zone="a", provider="openai")
-    far = target("base", "far", zone="b", provider="azure")
+    far = target("base", "yonder", zone="b", provider="azure")
     first = replace(BASE, zone="a")
     plan = optimize(policy(failure_domains=2), FACTS, world([first, near, far], Statistics()))
     assert plan.targets == (first, far, near)

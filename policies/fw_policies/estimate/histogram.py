@@ -127,6 +127,8 @@ class Histogram:
         centre, second, third, fourth = _moments(logs, self.n)
         if self.n < 2:
             return 0.0, math.inf
+        if mean <= 0:
+            return 0.0, 0.0
         second = max(second, WITHIN)
         skew, kurtosis = third / second**1.5, fourth / second**2 - 3
         if second < NARROW**2 or self.n * (skew**2 / 6 + kurtosis**2 / 24) < PLAUSIBLE:
