@@ -147,6 +147,8 @@ class Outlook:
     latency: Estimate | None = None
     cost: Estimate | None = None
     output_tokens: Estimate | None = None
+    tpot: Estimate | None = None
+    """Seconds per output token after the first, of answers that were streamed."""
 
     def at(self, input_tokens: int) -> "Outlook":
         """Itself, whatever the size."""

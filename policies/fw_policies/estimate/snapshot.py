@@ -50,7 +50,7 @@ class Snapshot(Estimates):
         return self.looking(facts, outcome=outcome, confidence=confidence)(target).at(facts.input_tokens)
 
     def histogram(self, measure: str, facts: Facts, target: Target) -> Histogram | None:
-        """The distribution behind `ttft` or `latency`; ttft falls back to all steps of the deployment."""
+        """The distribution behind `ttft`, `latency` or `tpot`; ttft falls back to all steps of the deployment."""
         found = self._tables[measure].get((facts.agent, facts.step, target.deployment))
         if found is None and measure == "ttft":
             return self._tables["place"].get((target.deployment,))
@@ -112,6 +112,7 @@ class Prospect:
                 if machine and isinstance(price, MachinePrice)
                 else None,
                 output_tokens=look("tokens", of_model, confidence),
+                tpot=look("tpot", here, confidence),
             )
         return self._base
 
@@ -137,7 +138,7 @@ class Prospect:
         if not isinstance(price, TokenPrice) or base.output_tokens is None:
             return base
         paid = _scaled(base.output_tokens, price.output / cost.MILLION, cost.tokens(input_tokens, price.input))
-        return Outlook(base.quality, base.ttft, base.latency, paid, base.output_tokens)
+        return Outlook(base.quality, base.ttft, base.latency, paid, base.output_tokens, base.tpot)
 
 
 def _scaled(estimate: Estimate, factor: float, offset: float) -> Estimate:

@@ -11,10 +11,10 @@ from fw_policies.estimate.snapshot import Key, Snapshot
 SEPARATOR = "\x1f"
 VERSION = 4
 READABLE = frozenset({2, 3, 4})
-KINDS = ("ttft", "latency", "tokens", "machine", "place")
-"""Histograms: ttft, latency, machine by (agent, step, deployment); tokens by (agent, step, model); place: ttft by (deployment,)."""
+KINDS = ("ttft", "latency", "tpot", "tokens", "machine", "place")
+"""Histograms: ttft, latency, tpot, machine by (agent, step, deployment); tokens by (agent, step, model); place: ttft by (deployment,)."""
 
-RECENT = ("ttft", "latency", "machine", "place")
+RECENT = ("ttft", "latency", "tpot", "machine", "place")
 """Those that forget: a deployment that has become slow, or quick again, is judged by its last calls."""
 WINDOW = 256
 """Calls of a part; what counts is the part that is being filled and the one before it: 256 to 512 calls."""
@@ -37,6 +37,13 @@ class Observation:
     cost: int | None = None
     machine_seconds: float | None = None
     error_type: str = ""
+
+    @property
+    def tpot(self) -> float | None:
+        """Seconds per output token: (latency − ttft) ÷ (tokens − 1), at least 1; None unless it was streamed and all three are known."""
+        if self.ttft is None or self.latency is None or self.output_tokens is None:
+            return None
+        return max(0.0, self.latency - self.ttft) / max(1, self.output_tokens - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +75,7 @@ class Statistics:
         """One attempt is over."""
         here = (seen.agent, seen.step, seen.deployment)
         if not seen.ok:
-            for kind in ("ttft", "latency"):
+            for kind in ("ttft", "latency", "tpot"):
                 self._at(kind, here).censor()
             self._at("place", (seen.deployment,)).censor()
             return
@@ -77,6 +84,8 @@ class Statistics:
             self._at("place", (seen.deployment,)).add(seen.ttft)
         if seen.latency is not None:
             self._at("latency", here).add(seen.latency)
+        if seen.tpot is not None:
+            self._at("tpot", here).add(seen.tpot)
         if seen.machine_seconds is not None:
             self._at("machine", here).add(seen.machine_seconds)
         if seen.output_tokens is not None:

@@ -36,12 +36,17 @@ def seconds(value: float | None) -> str:
     return f"{value / 60:.1f} min"
 
 
+def pace(value: float | None) -> str:
+    """`8.4 ms`, seconds per token."""
+    return f"{value * 1000:.3g} ms" if value is not None and value < 0.1 else seconds(value)
+
+
 def share(value: float | None) -> str:
     """`0.87`, a share of one."""
     return UNKNOWN if value is None else f"{value:.2f}"
 
 
-FORMS = {"quality": share, "ttft": seconds, "latency": seconds, "cost": money}
+FORMS = {"quality": share, "ttft": seconds, "latency": seconds, "tpot": pace, "cost": money}
 
 
 def interval(measure: str, found: Mapping[str, Any] | None) -> str:

@@ -11,7 +11,7 @@ from fw_policies.spec.checks import short
 
 CHOSEN = frozenset({"best_score", "only_eligible"})
 """Reasons of plans that were proven to meet what is required."""
-MEASURES = ("quality", "ttft", "latency", "cost", "output_tokens")
+MEASURES = ("quality", "ttft", "latency", "cost", "output_tokens", "tpot")
 
 
 def mapping(

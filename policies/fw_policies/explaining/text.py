@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fw_policies.explaining.numbers import FORMS, UNKNOWN, interval, money, seconds, tokens
+from fw_policies.explaining.numbers import FORMS, UNKNOWN, interval, money, pace, seconds, tokens
 
 LEFT, MIDDLE = 30, 44
 """Widths of the columns of labels and of estimates."""
@@ -69,9 +69,10 @@ def _tree(found: Mapping[str, Any]) -> Iterator[str]:
     actual = found["actual"]
     yield f"{title(found):<{LEFT}}  {'planned':<{MIDDLE}}{'actual' if actual is not None else ''}"
     planned = found["planned"]
-    for measure in ("quality", "ttft", "latency", "cost"):
+    asked = {line["measure"] for line in found["requirements"]}
+    for measure in ("quality", "ttft", "latency", *({"tpot"} & asked), "cost"):
         happened = _actual(measure, actual, found) if actual is not None else ""
-        yield f"  {measure:<{LEFT - 2}}  {interval(measure, planned[measure]):<{MIDDLE}}{happened}"
+        yield f"  {measure:<{LEFT - 2}}  {interval(measure, planned.get(measure)):<{MIDDLE}}{happened}"
     if found["arms"]:
         yield from _arms(found["arms"])
         return
@@ -139,7 +140,15 @@ def _actual(measure: str, actual: Mapping[str, Any], found: Mapping[str, Any]) -
     if measure == "cost":
         used = f"{tokens(actual['input_tokens'])} → {tokens(actual['output_tokens'])} tokens"
         return f"{money(actual['cost'])}   {used}" if actual["input_tokens"] is not None else money(actual["cost"])
-    return seconds(actual[measure])
+    return _pace(actual) if measure == "tpot" else seconds(actual[measure])
+
+
+def _pace(actual: Mapping[str, Any]) -> str:
+    """Seconds per token of a call that one attempt answered; of several nothing is known."""
+    count, first = actual["output_tokens"], actual["ttft"]
+    if count is None or first is None or len(actual["attempts"]) != 1:
+        return UNKNOWN
+    return pace(max(0.0, actual["latency"] - first) / max(1, count - 1))
 
 
 def _attempts(target: Mapping[str, Any], actual: Mapping[str, Any]) -> str:

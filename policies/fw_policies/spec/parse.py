@@ -344,8 +344,6 @@ def _requirements(raw: Mapping[str, Any], path: str, found: Found) -> tuple[Any,
         seen.add(key)
         if parsed.limit is None and parsed.relative is None and parsed.margin is None:
             continue  # `unlimited`: it only took the default's line away
-        if parsed.measure == "tpot":
-            found.not_yet(place, "a bound on tpot", "Bound the latency of the whole answer instead.")
         if parsed.limit == 0 and parsed.measure != "quality":
             found.add(place, f"`{line}` is impossible: nothing takes no time and costs nothing.")
         out.append(parsed)
