@@ -86,6 +86,8 @@ class Target:
     tags: frozenset[str] = frozenset()
     deprecated_on: str | None = None
     """ISO date on which the provider retires the model."""
+    order: int = 0
+    """Place among the model's deployments as they are listed: the first is taken while nothing else tells them apart."""
 
     @property
     def label(self) -> str:

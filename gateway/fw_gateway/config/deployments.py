@@ -226,6 +226,7 @@ def _target(deployment: str, row: ProviderRow, section: reader.Section, shared: 
         self_hosted=row.self_hosted,
         tags=shared.tags | frozenset(section.take("tags", reader.texts, list[str]())),
         deprecated_on=facts.deprecated_on,
+        order=int(section.path[-1]),
     )
 
 

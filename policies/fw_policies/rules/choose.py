@@ -51,14 +51,14 @@ def _mean(found: Estimate | None) -> float | None:
     return None if found is None else found.mean
 
 
-def _order(candidate: Candidate, ask: Ask) -> tuple[float, float, float, float, str]:
+def _order(candidate: Candidate, ask: Ask) -> tuple[float, float, float, float, int, str]:
     """By the objective, ties by cost, then latency; unknown comes last; the name settles the rest."""
     measure = ask.rules.objective
     main, cost, latency = (_of_walk(candidate, name, ask) for name in (measure, "cost", "latency"))
     if main is not None and measure == "quality":
         main = -main
     values = [INFINITY if value is None else value for value in (main, cost, latency)]
-    return values[0], values[1], values[2], -(candidate.rank or 0.0), candidate.target.deployment
+    return values[0], values[1], values[2], -(candidate.rank or 0.0), *_place(candidate)
 
 
 def relax(plan: Plan, ask: Ask) -> Plan:
@@ -121,7 +121,7 @@ def stand_in(plan: Plan, ask: Ask) -> Plan:
 def _able(plan: Plan, model: str | None) -> Candidate | None:
     """The first deployment of a model that no hard rule excludes, the quickest known first."""
     able = [c for c in plan.candidates if c.target.model == model and not is_hard(c.excluded)]
-    return min(able, key=lambda c: (_value(c, "latency") or INFINITY, c.target.deployment), default=None)
+    return min(able, key=lambda c: (_value(c, "latency") or INFINITY, *_place(c)), default=None)
 
 
 def fall_back(plan: Plan, ask: Ask) -> Plan:
@@ -133,14 +133,14 @@ def fall_back(plan: Plan, ask: Ask) -> Plan:
         return plan
     first = plan.targets[0]
     proven = sorted(ready(plan), key=lambda candidate: _order(candidate, ask))
-    same = sorted((c for c in plan.candidates if c.target.model == first.model and _may_follow(c, plan)), key=_name)
+    same = sorted((c for c in plan.candidates if c.target.model == first.model and _may_follow(c, plan)), key=_place)
     others = (
         [c for c in proven if c.target.model != first.model]
         if plan.reason in {"best_score", "only_eligible"} and not ask.checked
         else []
     )
     base = (c for c in plan.candidates if c.target.model == ask.policy.baseline and not is_hard(c.excluded))
-    last = sorted(base, key=_name)
+    last = sorted(base, key=_place)
     ordered, taken = [first], {first.deployment}
     for candidate in (*same, *others, *last):
         if candidate.target.deployment not in taken:
@@ -156,8 +156,9 @@ def fall_back(plan: Plan, ask: Ask) -> Plan:
     )
 
 
-def _name(candidate: Candidate) -> str:
-    return candidate.target.deployment
+def _place(candidate: Candidate) -> tuple[int, str]:
+    """What settles a tie: who is listed first, then the name."""
+    return candidate.target.order, candidate.target.deployment
 
 
 def _may_follow(candidate: Candidate, plan: Plan) -> bool:

@@ -178,7 +178,7 @@ def walked(target: Target, ask: Ask) -> tuple[Target, ...]:
     known: dict[str, Target | None] = ask.memory.setdefault("baseline", {})
     if "" not in known:
         mine = (one for one in ask.world.targets if one.model == ask.policy.baseline)
-        known[""] = min(mine, key=lambda one: one.deployment, default=None)
+        known[""] = min(mine, key=lambda one: (one.order, one.deployment), default=None)
     base = known[""]
     return (target,) if base is None else (target, base)
 
