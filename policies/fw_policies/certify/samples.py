@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fw_policies.certify.sequence import fixed_sequence
-from fw_policies.search.programme import Problem, solve
 from fw_policies.search.shrink import shrunk
 
 Vector = NDArray[np.float64]
@@ -68,9 +67,11 @@ def certify(
 ) -> Certified:
     """The cheapest plan over `seen` (model -> its runs) whose quality reaches `floor` with this confidence.
 
-    A plan that is the baseline alone needs no proof of a relative floor and is never the answer here.
+    A plan that is the baseline alone needs no proof of a relative floor and is never the answer here. Several values of one run
+    count as one, their mean: the unit of account is the run.
     """
     delta = 1 - confidence
+    seen = {model: _by_run(runs) for model, runs in seen.items()}
     halves = {model: _halves(runs) for model, runs in sorted(seen.items()) if len(runs) >= LEAST}
     costed = {model: both for model, both in halves.items() if all(run.cost is not None for run in seen[model])}
     if floor.level is None and (baseline is None or baseline not in halves):
@@ -97,6 +98,21 @@ def certify(
     quality = sum(share * float(tests[model][0].mean()) for model, share in weights.items())
     cost, saved = _money(seen, weights, baseline, rng)
     return Certified(weights, quality, bounds[passed.last], cost, saved, tested, "", None)
+
+
+def _by_run(runs: Sequence[Seen]) -> list[Seen]:
+    """One value per run, the mean of its own: what calls of one run share was observed once."""
+    found: dict[str, list[Seen]] = {}
+    for one in runs:
+        found.setdefault(one.run, []).append(one)
+    if len(found) == len(runs):
+        return list(runs)
+    out = []
+    for run, mine in found.items():
+        costs = [one.cost for one in mine if one.cost is not None]
+        cost = sum(costs) / len(mine) if len(costs) == len(mine) else None
+        out.append(Seen(run, sum(one.value for one in mine) / len(mine), cost))
+    return out
 
 
 def _halves(runs: Sequence[Seen]) -> tuple[tuple[Vector, Vector], tuple[Vector, Vector]]:
@@ -131,16 +147,37 @@ def _plans(
         base = halves[str(baseline)][0][0]
         wanted = floor.ratio * float(base.mean() if len(base) else 1.0) - floor.margin
     error = float(np.sqrt(max(wanted * (1 - wanted), 0.01) / max(longest, 1)))
-    problem = Problem(np.ones(1), means[None], costs[None])
     plans: list[dict[str, float]] = []
     for margin in MARGINS:
-        found = solve(problem, min(wanted + margin * error, 1.0))
+        found = cheapest(means, costs, min(wanted + margin * error, 1.0))
         if found is None:
             continue
-        plan = {model: round(float(w), 3) for model, w in zip(models, found.weights[0], strict=True) if w > 0.005}
+        plan = {model: round(float(w), 3) for model, w in zip(models, found, strict=True) if w > 0.005}
         if plan not in plans:
             plans.append(plan)
     return plans
+
+
+def cheapest(quality: Vector, cost: Vector, floor: float) -> Vector | None:
+    """Weights of the cheapest mixture whose mean quality is at least `floor`; None when there is none.
+
+    Of a linear programme with two constraints an optimum has two positive weights at most, so one model and all pairs are all there is.
+    """
+    above, below = np.flatnonzero(quality >= floor), np.flatnonzero(quality < floor)
+    if not len(above):
+        return None
+    weights = np.zeros(len(quality))
+    single = above[np.argmin(cost[above])]
+    weights[single] = 1.0
+    if len(below):
+        high, low = quality[above][:, None], quality[below][None]
+        part = (floor - low) / (high - low)
+        paid = part * cost[above][:, None] + (1 - part) * cost[below][None]
+        one, other = np.unravel_index(np.argmin(paid), paid.shape)
+        if paid[one, other] < cost[single]:
+            weights[single] = 0.0
+            weights[above[one]], weights[below[other]] = part[one, other], 1 - part[one, other]
+    return weights
 
 
 def _slack(

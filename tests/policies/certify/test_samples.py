@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from fw_policies.certify.bounds import lower_mean, upper_mean
-from fw_policies.certify.samples import Floor, Seen, certify
+from fw_policies.certify.samples import Floor, Seen, certify, cheapest
 from fw_policies.certify.sequence import fixed_sequence
 from fw_policies.estimate.intervals import lower_share
+from fw_policies.search.programme import Problem, solve
 
 FLOOR = Floor(ratio=0.98)
 
@@ -108,3 +109,25 @@ def test_the_first_failure_ends_the_tests() -> None:
     found = fixed_sequence([0, 1, 2, 3], holds)
     assert (found.last, found.tested, asked) == (1, 3, [0, 1, 2])
     assert fixed_sequence([2, 3], holds).last is None
+
+
+def test_the_cheapest_mixture_of_one_step_is_that_of_the_linear_programme() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        count, floor = int(rng.integers(1, 9)), float(rng.random())
+        quality, cost = np.round(rng.random(count), 2), rng.random(count)
+        mine, found = cheapest(quality, cost, floor), solve(Problem(np.ones(1), quality[None], cost[None]), floor)
+        assert (mine is None) == (found is None)
+        if mine is not None and found is not None:
+            assert mine @ cost == pytest.approx(found.cost, abs=1e-7)
+            assert mine @ quality >= floor - 1e-9
+            assert mine.sum() == pytest.approx(1.0)
+
+
+def test_several_values_of_one_run_count_as_one() -> None:
+    """What a run's steps share is one observation, however many calls repeat it."""
+    seen = world(6, {"big": (0.8, 900, 100.0), "small": (0.85, 900, 10.0)})
+    twice = {name: [one for one in mine for _ in range(4)] for name, mine in seen.items()}
+    once = certify(seen, "big", FLOOR, confidence=0.9)
+    again = certify(twice, "big", FLOOR, confidence=0.9)
+    assert (again.weights, again.tested, again.bound) == (once.weights, once.tested, once.bound)
