@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fw_gateway.state.health import CLOSED, LONGEST, OPEN, PROBING, REST, TRIP, Busy, Circuit
+from fw_policies.model import Facts
 from tests.gateway.conftest import Client, config_of, endpoint, running
 from tests.gateway.upstream import Upstream, status
 
@@ -199,3 +200,21 @@ async def test_a_policy_serves_an_agents_step(upstream: Upstream, tmp_path: Path
         assert record.plan is not None
         assert record.plan.reason == "baseline"
         assert client.records[1].call.identity.step == "plan"
+
+
+async def test_the_outcome_of_a_run_counts_once_however_often_it_called_a_step(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    """Three calls that share one outcome are one observation of their model."""
+    text = {"baseline": "one", "quality": {"outcome": "tests_pass", "of": "run"}}
+    config = config_of(tmp_path, endpoint("one", "here", upstream.url), policies={"coding": text})
+    async with running(config) as client:
+        for _ in range(3):
+            await client.chat("auto", x_fw_agent="coding", x_fw_step="edit", x_fw_run="r-1")
+        said = {"outcomes": {"tests_pass": True}, "run": "r-1", "step": "edit"}
+        assert (await client.post("/v1/outcomes", json.dumps(said).encode()))[0] == 200
+        learnt = client.gateway._worlds.statistics.freeze()
+        target = client.gateway._worlds.world().targets[0]
+        found = learnt.outlook(Facts(agent="coding", step="edit"), target, outcome="tests_pass").quality
+        assert found is not None
+        assert (found.n, found.mean) == (1, 1.0)

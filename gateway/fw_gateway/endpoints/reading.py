@@ -65,11 +65,10 @@ class Reading:
         await asyncio.to_thread(self._recorder.flush, WAIT)
         stored = await asyncio.to_thread(self._ledger.record_outcome, report)
         if report.scope == "decision" or report.step:
-            for served in stored.served:
+            # A run's calls of one step share its outcome: counted for each, one run would weigh like many.
+            for agent, step, model in dict.fromkeys((one.agent, one.step or "*", one.model) for one in stored.served):
                 for name in stored.names:
-                    self._worlds.outcome(
-                        OutcomeSeen(served.agent, served.step or "*", served.model, name, report.outcomes[name])
-                    )
+                    self._worlds.outcome(OutcomeSeen(agent, step, model, name, report.outcomes[name]))
         return reply({"stored": stored.stored, "duplicate": stored.duplicate})
 
 
