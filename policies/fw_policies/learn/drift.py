@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-BETS = (0.05, 0.1, 0.2, 0.4, 0.8)
+BETS = (0.03, 0.1, 0.25, 0.5, 0.95)
 """Shares of what may be staked that are tried side by side, from a slow loss to a breakdown."""
 
 Rung = Literal["hold", "widen", "void", "fall_back"]
@@ -60,8 +60,8 @@ def outcome(seen: Evidence, y: float) -> Evidence:
         raise ValueError("outcomes lie in [0, 1], what is promised in (0, 1]")
     n = seen.n + 1
     begun = 1 / (n * (n + 1))
-    # The stake is at most 1 / (1 - promised), or the bet could lose more than it has; larger stakes than 1 / promised are not needed.
-    most = min(1 / max(1e-9, 1 - seen.promised), 1 / seen.promised)
+    # The stake is at most 1 / (1 - promised), or the bet could lose more than it has.
+    most = 1 / max(0.01, 1 - seen.promised)
     gains = (1 + bet * most * (seen.promised - y) for bet in BETS)
     wealth = tuple(min(1e100, (old + begun) * gain) for old, gain in zip(seen.wealth, gains, strict=True))
     return replace(seen, n=n, wealth=wealth)
