@@ -67,12 +67,12 @@ def title(found: Mapping[str, Any]) -> str:
 
 def _tree(found: Mapping[str, Any]) -> Iterator[str]:
     actual = found["actual"]
-    yield f"{title(found):<{LEFT}}  {'planned':<{MIDDLE}}{'actual' if actual is not None else ''}"
+    yield f"{title(found):<{LEFT}}  {'planned':<{MIDDLE}}  {'actual' if actual is not None else ''}"
     planned = found["planned"]
     asked = {line["measure"] for line in found["requirements"]}
     for measure in ("quality", "ttft", "latency", *({"tpot"} & asked), "cost"):
         happened = _actual(measure, actual, found) if actual is not None else ""
-        yield f"  {measure:<{LEFT - 2}}  {interval(measure, planned.get(measure)):<{MIDDLE}}{happened}"
+        yield f"  {measure:<{LEFT - 2}}  {interval(measure, planned.get(measure)):<{MIDDLE}}  {happened}"
     if found["arms"]:
         yield from _arms(found["arms"])
         return
@@ -84,7 +84,7 @@ def _tree(found: Mapping[str, Any]) -> Iterator[str]:
         if len(line) > LEFT + 1:
             yield line
             line = "  │ " if number != last else ""
-        yield f"{line:<{LEFT}}  {_share(target):<{MIDDLE}}{happened}"
+        yield f"{line:<{LEFT}}  {_share(target):<{MIDDLE}}  {happened}"
     if not found["targets"]:
         yield "  nothing may serve"
 

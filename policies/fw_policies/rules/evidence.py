@@ -19,7 +19,8 @@ def evidence(plan: Plan, ask: Ask) -> Plan:
         "calls": outlook.latency.n if outlook.latency is not None else 0.0,
     }
     if plan.reason in {"baseline", "degraded", "infeasible"} and not ask.rules.use_baseline:
-        missing = _nearest(plan) or _all(plan, ask)
+        judged = any(c.excluded in {"quality", "cost", "latency", "ttft"} for c in plan.candidates)
+        missing = _nearest(plan) or ("" if judged else _all(plan, ask))
         if missing:
             found["missing"] = missing
     return replace(plan, evidence=found)

@@ -3,11 +3,14 @@
 from dataclasses import replace
 
 from fw_policies.estimate import cost as money
-from fw_policies.model import Candidate, Exploration, Facts, MachinePrice, Outlook, Plan, Target
+from fw_policies.model import Candidate, Exclusion, Exploration, Facts, MachinePrice, Outlook, Plan, Target
 from fw_policies.rules.ask import Ask, is_hard, note
 
 FLOOR = 0.5
 """Share of the exploring that is spread evenly over all trials; the rest follows public priors, which order and never prove."""
+AGAIN = 0.1
+"""How much more rarely than the others a target is tried that was found too slow."""
+SLOW: frozenset[Exclusion] = frozenset({"ttft", "latency"})
 OVERHEAD = 1024
 """Tokens that a chat template may add to a request, at most."""
 _NEVER = frozenset({"pinned", "degraded", "infeasible", "explored"})
@@ -24,11 +27,12 @@ def explore(plan: Plan, ask: Ask) -> Plan:
     found = [c for c in plan.candidates if c.target.deployment not in serving and _may_be_tried(c, plan, bar)]
     if not found:
         return plan
-    weights = _weights(found)
+    usual, weights = _weights(found)
+    share = limits.share if usual else limits.share * AGAIN
     trials = tuple((weight, one.target) for weight, one in zip(weights, found, strict=True))
     purse = "/".join(part for part in (ask.policy.name, limits.scope) if part)
-    plan = replace(plan, exploration=Exploration(limits.share, limits.max_cost, purse, trials))
-    return note(plan, "explore", f"{limits.share:.3g} of the calls try one of {len(found)} that are not proven")
+    plan = replace(plan, exploration=Exploration(share, limits.max_cost, purse, trials))
+    return note(plan, "explore", f"{share:.3g} of the calls try one of {len(found)} that are not proven")
 
 
 def _bar(plan: Plan, ask: Ask, loss: float) -> float | None:
@@ -39,20 +43,24 @@ def _bar(plan: Plan, ask: Ask, loss: float) -> float | None:
 
 
 def _may_be_tried(candidate: Candidate, plan: Plan, bar: float | None) -> bool:
-    unproven = candidate.excluded == "unknown" or (not candidate.excluded and plan.reason == "baseline")
+    unproven = candidate.excluded in {"unknown", *SLOW} or (not candidate.excluded and plan.reason == "baseline")
     quality = candidate.known.quality
     return unproven and not (bar is not None and quality is not None and quality.high < bar)
 
 
-def _weights(found: list[Candidate]) -> list[float]:
-    """Probability of each, given that one is tried: a floor for all, the rest by prior; one without a prior has the mean of the others."""
+def _weights(found: list[Candidate]) -> tuple[bool, list[float]]:
+    """Whether any of them was not found too slow; and the probability of each, given that one is tried.
+
+    A floor for all, the rest by prior; one without a prior has the mean of the others. What was too slow is tried again, for it may
+    have become quick, but more rarely.
+    """
     ranks = [candidate.rank for candidate in found if candidate.rank is not None and candidate.rank > 0]
-    if not ranks:
-        return [1 / len(found)] * len(found)
-    usual = sum(ranks) / len(ranks)
-    prior = [candidate.rank if candidate.rank is not None else usual for candidate in found]
-    total = sum(prior)
-    return [FLOOR / len(found) + (1 - FLOOR) * rank / total for rank in prior]
+    mean = sum(ranks) / len(ranks) if ranks else 1.0
+    prior = [candidate.rank if candidate.rank is not None else mean for candidate in found]
+    total = sum(prior) or 1.0
+    scale = [AGAIN if candidate.excluded in SLOW else 1.0 for candidate in found]
+    weights = [by * (FLOOR / len(found) + (1 - FLOOR) * rank / total) for by, rank in zip(scale, prior, strict=True)]
+    return max(scale) == 1.0, [weight / sum(weights) for weight in weights]
 
 
 def trial(plan: Plan, target: Target) -> Plan:
