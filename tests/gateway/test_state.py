@@ -214,7 +214,7 @@ async def test_the_outcome_of_a_run_counts_once_however_often_it_called_a_step(
         said = {"outcomes": {"tests_pass": True}, "run": "r-1", "step": "edit"}
         assert (await client.post("/v1/outcomes", json.dumps(said).encode()))[0] == 200
         learnt = client.gateway._worlds.statistics.freeze()
-        target = client.gateway._worlds.world().targets[0]
+        target = client.gateway._worlds.world.targets[0]
         found = learnt.outlook(Facts(agent="coding", step="edit"), target, outcome="tests_pass").quality
         assert found is not None
         assert (found.n, found.mean) == (1, 1.0)
