@@ -47,7 +47,8 @@ class Gateway:
         """
         self.config = config
         self._ledger = open_ledger(config)
-        self._worlds = Worlds(config, Statistics.from_dict(self._ledger.load_statistics() or {}))
+        saved = self._ledger.load_statistics() or {}
+        self._worlds = Worlds(config, Statistics.from_dict(saved), saved.get("drift"))
         self.recorder = Recorder(config, self._ledger, gauges=self._gauges)
         self._upstreams = Upstreams()
         self._bridge = Bridge()
@@ -95,7 +96,7 @@ class Gateway:
         if not self._worlds.dirty:
             return
         self._worlds.dirty = False
-        statistics = self._worlds.statistics.to_dict()
+        statistics = self._worlds.to_dict()
         try:
             await asyncio.to_thread(self._ledger.save_statistics, statistics)
         except LedgerError as fault:

@@ -317,6 +317,10 @@ class World:
     """Policy -> what was compiled for it."""
     priors: Mapping[tuple[str, str], float] = field(default_factory=dict)
     """(family or '*', model) -> public prior quality 0..1. Orders, never certifies."""
+    voids: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """(policy, step) -> why and since when the certificate of its lock is void, by what came of it."""
+    drifted: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    """(agent, step) -> what moved there, so that what was known before is void."""
 
 
 class Estimates:

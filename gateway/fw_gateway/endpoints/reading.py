@@ -7,7 +7,7 @@ from fw_gateway.config import Config
 from fw_gateway.endpoints.request import MAX_NAME, Request, parse_object, reply
 from fw_gateway.errors import BadRequest, UnknownModel
 from fw_gateway.ledger import Ledger, Report, explained
-from fw_gateway.state import Worlds
+from fw_gateway.state import Judged, Worlds
 from fw_gateway.telemetry import Recorder
 from fw_gateway.values import Reply
 from fw_policies import explain
@@ -69,6 +69,9 @@ class Reading:
             for agent, step, model in dict.fromkeys((one.agent, one.step or "*", one.model) for one in stored.served):
                 for name in stored.names:
                     self._worlds.outcome(OutcomeSeen(agent, step, model, name, report.outcomes[name]))
+        judged = [Judged(one.policy, one.step or "*", one.model, one.explored) for one in stored.served]
+        values = {name: report.outcomes[name] for name in stored.names}
+        self._worlds.certified(judged, values, of="run" if report.scope == "run" and not report.step else "step")
         return reply({"stored": stored.stored, "duplicate": stored.duplicate})
 
 

@@ -60,6 +60,9 @@ class Served:
     step: str
     model: str
     deployment: str
+    policy: str = ""
+    explored: bool = False
+    """Its plan was drawn by `explore`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -274,11 +274,14 @@ def _served(connection: sqlite3.Connection, report: Report) -> tuple[Served, ...
     """
     column = "decision_id" if report.scope == "decision" else "run"
     found = connection.execute(
-        f"SELECT decision_id, agent, step, served_model, served_deployment, attempts FROM calls WHERE {column} = ? AND {column} != ''"  # noqa: S608
+        "SELECT decision_id, agent, step, served_model, served_deployment, attempts, p.policy, explored"  # noqa: S608 - `column` is ours
+        f" FROM calls LEFT JOIN plans p ON p.digest = plan WHERE {column} = ? AND {column} != ''"
         " AND served_model != '' AND (? = '' OR step = ?) AND (? = '' OR agent = ?) ORDER BY decision_id",
         (report.id, report.step, report.step, report.agent, report.agent),
     )
-    return tuple(Served(row[0], row[1], row[2], *_credited(row[3], row[4], row[5])) for row in found)
+    return tuple(
+        Served(row[0], row[1], row[2], *_credited(row[3], row[4], row[5]), row[6] or "", bool(row[7])) for row in found
+    )
 
 
 def _credited(model: str, deployment: str, attempts: str) -> tuple[str, str]:

@@ -1,11 +1,13 @@
 """The frozen world that decisions are made in: taken anew when something changed, and remembered plans with it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from fw_gateway import clock
 from fw_gateway.config import Config
 from fw_gateway.state.health import Deployment
+from fw_gateway.state.watch import Judged, Watch
 from fw_gateway.values import Attempt, Record
 from fw_policies.estimate import Observation, OutcomeSeen, Statistics
 from fw_policies.estimate.outcomes import ACCEPTED
@@ -29,10 +31,11 @@ _OURS = frozenset({"timeout", "connection_error", "stream_interrupted", "invalid
 class Worlds:
     """Keeps statistics and health, and makes frozen worlds of them."""
 
-    def __init__(self, config: Config, statistics: Statistics) -> None:
-        """`statistics` is what earlier processes learnt."""
+    def __init__(self, config: Config, statistics: Statistics, drift: Mapping[str, Any] | None = None) -> None:
+        """`statistics` and `drift` are what earlier processes learnt."""
         self._config = config
         self.statistics = statistics
+        self._watch = Watch(config.locks, drift)
         self.deployments: dict[str, Deployment] = {e.target.deployment: Deployment() for e in config.endpoints}
         self._blocked = {name: _exclusion(reason) for name, reason in config.blocked.items()}
         self._steps = statistics.steps()
@@ -88,6 +91,8 @@ class Worlds:
             prices=config.prices,
             stand_in=config.server.stand_in,
             locks=config.locks,
+            voids=self._watch.voids,
+            drifted=self._watch.said,
         )
         self._awake = replace(world, blocked=blocked) if resting else None
         return world
@@ -100,6 +105,7 @@ class Worlds:
             if attempt.outcome not in {"success", "rejected", "error", "timeout"}:
                 continue
             self._health(attempt, now)
+            self._timed(agent, step, attempt, now)
             usage = attempt.usage
             latency = (attempt.ended or now) - attempt.started
             self.statistics.observe(
@@ -120,8 +126,7 @@ class Worlds:
                 )
             )
             if attempt.accepted is not None:
-                seen = OutcomeSeen(agent, step, attempt.target.model, ACCEPTED, float(attempt.accepted))
-                self.statistics.outcome(seen)
+                self._judged(OutcomeSeen(agent, step, attempt.target.model, ACCEPTED, float(attempt.accepted)))
         self._changed = self.dirty = True
 
     def _counted(self, agent: str, step: str) -> tuple[str, str]:
@@ -156,8 +161,40 @@ class Worlds:
         if seen.name not in self._outcomes:
             return
         agent, step = self._counted(seen.agent, seen.step)
-        self.statistics.outcome(replace(seen, agent=agent, step=step))
+        self._judged(replace(seen, agent=agent, step=step))
         self._changed = self.dirty = True
+
+    def certified(self, served: Iterable[Judged], values: Mapping[str, float], *, of: str) -> None:
+        """Hold outcomes of `of` (run, step), by name, against what locks certify of the calls they speak about."""
+        if self._watch.reported(served, values, of, clock.today()):
+            self._taken = -FRESH
+        self._changed = self.dirty = True
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was learnt, plain, for the next process."""
+        return {**self.statistics.to_dict(), "drift": self._watch.to_dict()}
+
+    def _judged(self, seen: OutcomeSeen) -> None:
+        """Count an outcome; when it is the one too many against a model, what was known of it is void."""
+        key = (seen.agent, seen.step, seen.model, seen.name)
+        if self._watch.outcome(key, seen.value, clock.today()):
+            self.statistics.forget_outcomes(key)
+            self._taken = -FRESH
+        else:
+            self.statistics.outcome(seen)
+
+    def _timed(self, agent: str, step: str, attempt: Attempt, now: float) -> None:
+        """Hold a call against what its deployment usually takes; when that has moved, what was known of it is void."""
+        failed = attempt.error_type in _OURS or (attempt.status or 0) >= 500
+        if not failed and attempt.outcome not in {"success", "rejected"}:
+            return
+        deployment = attempt.target.deployment
+        streamed = attempt.ttft is not None
+        took = attempt.ttft if attempt.ttft is not None else (attempt.ended or now) - attempt.started
+        key = (agent, step, deployment, "ttft" if streamed else "latency")
+        if self._watch.call(key, None if failed else took, clock.today()):
+            self.statistics.forget_times(agent, step, deployment)
+            self._taken = -FRESH
 
 
 def _decide(policy: Policy | None, facts: Facts, world: World) -> Plan:

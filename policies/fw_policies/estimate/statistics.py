@@ -95,6 +95,20 @@ class Statistics:
         """One outcome of a step came in."""
         self._of((seen.agent, seen.step, seen.model, seen.name)).add(seen.value)
 
+    def forget_outcomes(self, key: Key) -> None:
+        """Nothing is known any more of this outcome: (agent, step, model, name)."""
+        self._quality.pop(key, None)
+        self._judged.pop(key, None)
+        self._reported.discard(key)
+
+    def forget_times(self, agent: str, step: str, deployment: str) -> None:
+        """Nothing is known any more of how long this deployment takes at this step."""
+        for kind in RECENT:
+            key = (deployment,) if kind == "place" else (agent, step, deployment)
+            for tables in (self._tables, self._older, self._frozen):
+                tables[kind].pop(key, None)
+            self._dirty.discard((kind, key))
+
     def _of(self, key: Key) -> Outcomes:
         self._reported.add(key)
         return self._quality.setdefault(key, Outcomes())

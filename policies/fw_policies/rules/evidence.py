@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from fw_policies.estimate.intervals import needed
 from fw_policies.model import Candidate, Plan
-from fw_policies.rules.ask import Ask
+from fw_policies.rules.ask import Ask, note
 
 SHOWN = 2
 """Candidates of which it is said what they lack."""
@@ -23,7 +23,10 @@ def evidence(plan: Plan, ask: Ask) -> Plan:
         missing = _nearest(plan) or ("" if judged else _all(plan, ask))
         if missing:
             found["missing"] = missing
-    return replace(plan, evidence=found)
+    plan = replace(plan, evidence=found)
+    for text in ask.world.drifted.get((ask.facts.agent, ask.facts.step), ()):
+        plan = note(plan, "drift", text)
+    return plan
 
 
 def _nearest(plan: Plan) -> str:

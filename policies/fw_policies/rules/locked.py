@@ -17,7 +17,7 @@ def locked(plan: Plan, ask: Ask) -> Plan:
     lock = ask.world.locks.get(plan.policy)
     if lock is None or ask.rules.use_baseline:
         return plan
-    why = lock.why_not(plan.step, plan.version, ask.world.today)
+    why = lock.why_not(plan.step, plan.version, ask.world.today) or ask.world.voids.get((plan.policy, plan.step), "")
     step = lock.steps.get(plan.step)
     certificate = step.certificate if step is not None else None
     if why or step is None or certificate is None:
