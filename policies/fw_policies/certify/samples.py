@@ -102,11 +102,11 @@ def certify(
 
 def _by_run(runs: Sequence[Seen]) -> list[Seen]:
     """One value per run, the mean of its own: what calls of one run share was observed once."""
+    if len({one.run for one in runs}) == len(runs):
+        return list(runs)
     found: dict[str, list[Seen]] = {}
     for one in runs:
         found.setdefault(one.run, []).append(one)
-    if len(found) == len(runs):
-        return list(runs)
     out = []
     for run, mine in found.items():
         costs = [one.cost for one in mine if one.cost is not None]

@@ -20,28 +20,27 @@ def beta_cdf(x: float, a: float, b: float) -> float:
     if x > (a + 1) / (a + b + 2):
         return 1.0 - beta_cdf(1 - x, b, a)
     front = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x))
-    c, d = 1.0, 1.0 / _safe(1 - (a + b) * x / (a + 1))
-    total = d
+    c, d = 1.0, 1.0 / ((1 - (a + b) * x / (a + 1)) or _TINY)
+    total, even = d, a
     for m in range(1, _STEPS):
-        for term in (
-            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
-            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
-        ):
-            d = 1.0 / _safe(1 + term * d)
-            c = _safe(1 + term / c)
-            total *= c * d
-        if abs(c * d - 1) < 1e-14:
+        even += 2
+        term = m * (b - m) * x / ((even - 1) * even)
+        d = 1.0 / ((1 + term * d) or _TINY)
+        c = (1 + term / c) or _TINY
+        total *= c * d
+        term = -(a + m) * (a + b + m) * x / (even * (even + 1))
+        d = 1.0 / ((1 + term * d) or _TINY)
+        c = (1 + term / c) or _TINY
+        change = c * d
+        total *= change
+        if -1e-14 < change - 1 < 1e-14:
             break
     return front * total / a
 
 
-def _safe(value: float) -> float:
-    return value if abs(value) > _TINY else _TINY
-
-
 def beta_quantile(p: float, a: float, b: float) -> float:
     """The x with I_x(a, b) = p, by Newton's method inside a bracket that halves when a step would leave it."""
-    low, high, x = 0.0, 1.0, a / (a + b)
+    low, high, x = 0.0, 1.0, _guess(p, a, b)
     scale = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
     for _ in range(80):
         off = beta_cdf(x, a, b) - p
@@ -53,10 +52,23 @@ def beta_quantile(p: float, a: float, b: float) -> float:
         step = x - off / density if density > _TINY else low
         if not low < step < high:
             step = (low + high) / 2
-        if abs(step - x) < 1e-15 or high - low < 1e-15:
+        if abs(step - x) < 1e-13 * x or high - low < 1e-15:
             break
         x = step
     return x
+
+
+def _guess(p: float, a: float, b: float) -> float:
+    """Where the search for a quantile begins: the normal approximation of Abramowitz and Stegun (1964), 26.5.22; the mean below its range."""
+    if min(a, b) <= 1 or not 0 < p < 1:
+        return a / (a + b)
+    z = -NormalDist().inv_cdf(p)
+    left, right, curve = 1 / (2 * a - 1), 1 / (2 * b - 1), (z * z - 3) / 6
+    h = 2 / (left + right)
+    if h + curve <= 0:
+        return a / (a + b)
+    w = z * math.sqrt(h + curve) / h - (right - left) * (curve + 5 / 6 - 2 / (3 * h))
+    return min(max(a / (a + b * math.exp(min(2 * w, 700))), 1e-12), 1 - 1e-12)
 
 
 @lru_cache(maxsize=65536)
@@ -87,6 +99,7 @@ def needed(share: float, confidence: float) -> int:
     return math.ceil(math.log(1 - confidence) / math.log(1 - share) - 1e-12)
 
 
+@lru_cache(maxsize=65536)
 def bounded_mean(n: int, total: float, squares: float, confidence: float) -> tuple[float, float]:
     """Two-sided bounds of a mean in [0, 1] from n values, their sum and sum of squares.
 
