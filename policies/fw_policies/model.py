@@ -156,6 +156,10 @@ class Outlook:
         """Itself, whatever the size."""
         return self
 
+    def spread(self, input_tokens: int, share: float) -> Mapping[str, tuple[float, float]]:
+        """Not known from estimates alone."""
+        return {}
+
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
@@ -192,6 +196,10 @@ class Known(Protocol):
 
     def at(self, input_tokens: int) -> Outlook:
         """The outlook for a request of this size."""
+        ...
+
+    def spread(self, input_tokens: int, share: float) -> Mapping[str, tuple[float, float]]:
+        """Where `latency` and `cost` of the next call lie with probability `share`, as far as that is known."""
         ...
 
 

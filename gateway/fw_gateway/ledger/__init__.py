@@ -3,14 +3,25 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fw_gateway.ledger.port import Decision, Ledger, LedgerError, Report, Served, Stored
+from fw_gateway.ledger.port import Decision, Ledger, LedgerError, Report, Served, Stored, Trust
 from fw_gateway.ledger.purses import Entry
 from fw_gateway.ledger.sqlite import FILE, SqliteLedger
 
 if TYPE_CHECKING:
     from fw_gateway.config import Config
 
-__all__ = ["Decision", "Entry", "Ledger", "LedgerError", "Report", "Served", "SqliteLedger", "Stored", "open_ledger"]
+__all__ = [
+    "Decision",
+    "Entry",
+    "Ledger",
+    "LedgerError",
+    "Report",
+    "Served",
+    "SqliteLedger",
+    "Stored",
+    "Trust",
+    "open_ledger",
+]
 
 
 def open_ledger(config: "Config") -> SqliteLedger:

@@ -1,6 +1,7 @@
 """The ledger read as a log to learn from: which model each call was given, with which probability, at what cost, and what came of it."""
 
 import sqlite3
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import orjson
 
-from fw_gateway.ledger.port import LedgerError
+from fw_gateway.ledger.port import LedgerError, Trust
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,3 +124,44 @@ def oldest(path: Path) -> int | None:
     with _reader(path) as connection:
         found = connection.execute("SELECT min(started_ns) FROM calls").fetchone()[0]
     return None if found is None else int(found)
+
+
+_NEWEST = 20_000
+"""Calls that are looked at for trust: a page must not wait for all of a year."""
+_TRUST = """
+    SELECT count(cost_low) FILTER (WHERE c.cost IS NOT NULL) + count(latency_low),
+           coalesce(sum(c.cost BETWEEN p.cost_low AND p.cost_high), 0)
+               + coalesce(sum(c.latency BETWEEN p.latency_low AND p.latency_high), 0),
+           sum(c.cost) FILTER (WHERE p.estimated_cost IS NOT NULL), sum(p.estimated_cost) FILTER (WHERE c.cost IS NOT NULL),
+           sum(c.latency) FILTER (WHERE p.estimated_latency IS NOT NULL), sum(p.estimated_latency)
+    FROM (SELECT * FROM calls ORDER BY decision_id DESC LIMIT ?) c JOIN plans p ON p.digest = c.plan
+    WHERE p.policy = ? AND c.step = ? AND c.started_ns >= ? AND c.served_model != ''
+"""
+
+
+def trust(connection: sqlite3.Connection, policy: str, step: str, since_ns: int) -> Trust:
+    """What became of estimates; a call that was answered by nobody is an error, not an estimate."""
+    n, held, cost, planned_cost, took, planned = connection.execute(
+        _TRUST, (_NEWEST, policy, step, since_ns)
+    ).fetchone()
+    return Trust(n, held, _ratio(cost, planned_cost), _ratio(took, planned))
+
+
+def _ratio(actual: float | None, planned: float | None) -> float | None:
+    return actual / planned if actual is not None and planned else None
+
+
+def voids(path: Path) -> dict[tuple[str, str], str]:
+    """(lock, step) -> why and since when its certificate is void, as the gateway last saved it; empty while there is no ledger.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+    """
+    if not path.exists():
+        return {}
+    with _reader(path) as connection:
+        found = connection.execute("SELECT body FROM statistics WHERE name = 'current'").fetchone()
+    saved = {} if found is None else orjson.loads(zlib.decompress(found[0])).get("drift", {})
+    return {
+        (lock, step): str(text) for key, text in saved.get("void", {}).items() for lock, step in [key.split("\x1f")]
+    }

@@ -79,6 +79,19 @@ class Stored:
     """Names of the outcomes that were new."""
 
 
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """How calls that were answered compare with what was planned for them. None: nothing was planned, or nothing is known."""
+
+    n: int
+    """Ranges of 90 % that were planned and whose actual value is known: of cost and of latency, so up to two a call."""
+    held: int
+    """Of those, how many held their value."""
+    cost_ratio: float | None
+    """Actual cost over planned mean, summed over the calls that have both."""
+    latency_ratio: float | None
+
+
 @runtime_checkable
 class Ledger(Protocol):
     """The port. `write` is called by one thread and raises nothing; everything else by any thread."""
@@ -102,6 +115,10 @@ class Ledger(Protocol):
 
     def latest_run(self) -> str | None:
         """Id of the run that made the newest call."""
+        ...
+
+    def trust(self, policy: str, step: str, since_ns: int) -> Trust:
+        """What became of estimates since then (nanoseconds since the epoch), among the newest calls."""
         ...
 
     def record_outcome(self, report: Report) -> Stored:

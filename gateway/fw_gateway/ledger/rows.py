@@ -16,7 +16,13 @@ CALL_COLUMNS = (
 )  # fmt: skip
 
 INSERT_CALL = f"INSERT OR IGNORE INTO calls ({', '.join(CALL_COLUMNS)}) VALUES ({', '.join('?' * len(CALL_COLUMNS))})"  # noqa: S608
-INSERT_PLAN = "INSERT OR IGNORE INTO plans VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+PLAN_COLUMNS = (
+    "digest", "policy", "version", "reason", "estimated_cost", "estimated_latency", "estimated_ttft", "estimated_quality",
+    "estimated_output_tokens", "body", "cost_low", "cost_high", "latency_low", "latency_high",
+)  # fmt: skip
+INSERT_PLAN = f"INSERT OR IGNORE INTO plans ({', '.join(PLAN_COLUMNS)}) VALUES ({', '.join('?' * len(PLAN_COLUMNS))})"  # noqa: S608
+SPREAD = 0.9
+"""Share of calls that are to lie between the planned low and high."""
 
 
 _LONGEST = 256
@@ -73,7 +79,14 @@ def plan_row(plan: Plan, digest: str, body: bytes) -> tuple[Any, ...]:
     outlook = plan.outlook
     estimates = (outlook.cost, outlook.latency, outlook.ttft, outlook.quality, outlook.output_tokens)
     means = [None if estimate is None else float(estimate.mean) for estimate in estimates]
-    return (digest, plan.policy, plan.version, plan.reason, *means, body)
+    return (digest, plan.policy, plan.version, plan.reason, *means, body, *_spread(plan))
+
+
+def _spread(plan: Plan) -> tuple[float | None, ...]:
+    """Low and high of cost and latency of what serves, from what was known when the plan was made; a walk under `verify` has none."""
+    first = next((c for c in plan.candidates if plan.targets and c.target is plan.targets[0]), None)
+    found = {} if first is None or plan.verify else first.known.spread(first.size, SPREAD)
+    return (*found.get("cost", (None, None)), *found.get("latency", (None, None)))
 
 
 _USAGE = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")

@@ -87,6 +87,12 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (name, day)
     ) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE plans ADD COLUMN cost_low REAL;      -- nano-USD between which nine of ten calls are to lie
+    ALTER TABLE plans ADD COLUMN cost_high REAL;
+    ALTER TABLE plans ADD COLUMN latency_low REAL;   -- seconds
+    ALTER TABLE plans ADD COLUMN latency_high REAL;
+    """,
 )
 
 

@@ -18,8 +18,8 @@ from typing import Any
 import orjson
 
 from fw_gateway import clock
-from fw_gateway.ledger import plans, purses, rows, schema
-from fw_gateway.ledger.port import Decision, LedgerError, Report, Served, Stored
+from fw_gateway.ledger import history, plans, purses, rows, schema
+from fw_gateway.ledger.port import Decision, LedgerError, Report, Served, Stored, Trust
 from fw_gateway.ledger.purses import Entry
 from fw_gateway.values import Record
 from fw_policies.model import Plan
@@ -109,6 +109,15 @@ class SqliteLedger:
                 "SELECT run FROM calls WHERE run != '' ORDER BY decision_id DESC LIMIT 1"
             ).fetchone()
         return None if found is None else str(found[0])
+
+    def trust(self, policy: str, step: str, since_ns: int) -> Trust:
+        """What became of estimates since then (nanoseconds since the epoch), among the newest calls.
+
+        Raises:
+            LedgerError: the ledger cannot be read.
+        """
+        with self._reader() as connection:
+            return history.trust(connection, policy, step, since_ns)
 
     def record_outcome(self, report: Report) -> Stored:
         """Keep outcomes, once.

@@ -103,6 +103,27 @@ class Histogram:
         first = bisect_left(range(len(edges)), True, key=lambda place: proven(above[place], total, beyond, confidence))
         return 2 ** (edges[first] / STEPS) if first < len(edges) else None
 
+    def spread(self, share: float) -> tuple[float, float] | None:
+        """Where the next value that does not fail lies with probability `share`; None while n is too small.
+
+        Between the k-th least and the k-th largest of n: for them that is (n + 1 - 2k) / (n + 1), whatever the distribution.
+        """
+        rank = (1 - share) / 2 * (self.n + 1) + 1e-9
+        if rank < 1:
+            return None
+        return self._at_rank(rank), self._at_rank(self.n + 1 - rank)
+
+    def _at_rank(self, rank: float) -> float:
+        """The value of this rank, from 1 to n."""
+        below, value = 0, 0.0
+        for bucket in sorted(self.counts):
+            count = self.counts[bucket]
+            value = 2 ** ((bucket - 1 + min(1.0, (rank - below) / (count + 1))) / STEPS)
+            if below + count >= rank:
+                break
+            below += count
+        return value
+
     def estimate(self, confidence: float) -> Estimate | None:
         """Mean of what did not fail with its interval, and the proven 95th percentile of everything."""
         if not self.n:

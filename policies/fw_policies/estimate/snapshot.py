@@ -17,12 +17,18 @@ SIZES = 512
 class Snapshot(Estimates):
     """Statistics, frozen."""
 
-    __slots__ = ("_means", "_prospects", "_quality", "_tables")
+    __slots__ = ("_cached", "_means", "_prospects", "_quality", "_tables")
 
-    def __init__(self, tables: Mapping[str, Mapping[Key, Histogram]], quality: Mapping[Key, Outcomes]) -> None:
-        """`tables` and `quality` are not changed any more."""
+    def __init__(
+        self,
+        tables: Mapping[str, Mapping[Key, Histogram]],
+        quality: Mapping[Key, Outcomes],
+        cached: Mapping[Key, float] | None = None,
+    ) -> None:
+        """None of them is changed any more. `cached`: the share of input that came from the provider's cache, where it was reported."""
         super().__init__()
         self._tables = tables
+        self._cached = cached or {}
         self._quality = quality
         self._means: dict[tuple[Key, float], Estimate | None] = {}
         self._prospects: dict[tuple[str, str, str, float], dict[str, Prospect]] = {}
@@ -69,10 +75,23 @@ class Snapshot(Estimates):
             return None
         return cost.tokens(facts.input_tokens, price.input) + edge * price.output / cost.MILLION
 
+    def cached(self, facts: Facts, target: Target) -> float | None:
+        """The share of a call's input that is expected to come from the provider's cache; None: nobody reported any."""
+        return self._cached.get((facts.agent, facts.step, target.deployment))
+
+    def share(self, key: Key) -> float:
+        """The same by (agent, step, deployment), and 0 while nothing is known."""
+        return self._cached.get(key, 0.0)
+
     def known(self, kind: str, key: Key, confidence: float) -> Estimate | None:
         """The estimate of one histogram."""
         found = self._tables[kind].get(key)
         return None if found is None else found.estimate(confidence)
+
+    def spread(self, kind: str, key: Key, share: float) -> tuple[float, float] | None:
+        """Where the next value lies with probability `share`."""
+        found = self._tables[kind].get(key)
+        return None if found is None else found.spread(share)
 
     def judged(self, key: Key, confidence: float) -> Estimate | None:
         """The estimate of one outcome."""
@@ -133,11 +152,34 @@ class Prospect:
             found = self._at[input_tokens] = self._for(input_tokens)
         return found
 
+    def spread(self, input_tokens: int, share: float) -> dict[str, tuple[float, float]]:
+        """Where the next call's `latency` (seconds) and `cost` (nano-USD) lie with probability `share`; what is not known yet is left out."""
+        agent, step, _, _ = self._place
+        here, price = (agent, step, self.target.deployment), self.target.price
+        found = {}
+        took = self._snapshot.spread("latency", here, share)
+        if took is not None:
+            found["latency"] = took
+        used = self._snapshot.spread("machine", here, share) if isinstance(price, MachinePrice) else None
+        if used is not None and isinstance(price, MachinePrice):
+            found["cost"] = (used[0] * price.hour / cost.HOUR, used[1] * price.hour / cost.HOUR)
+        written = self._snapshot.spread("tokens", (agent, step, self.target.model), share)
+        if written is not None and isinstance(price, TokenPrice):
+            read = cost.tokens(input_tokens, price.input)
+            low, high = (read + edge * price.output / cost.MILLION for edge in written)
+            found["cost"] = (low, high)
+        return found
+
     def _for(self, input_tokens: int) -> Outlook:
         base, price = self.base, self.target.price
         if not isinstance(price, TokenPrice) or base.output_tokens is None:
             return base
-        paid = _scaled(base.output_tokens, price.output / cost.MILLION, cost.tokens(input_tokens, price.input))
+        agent, step = self._place[:2]
+        share = self._snapshot.share((agent, step, self.target.deployment)) if price.cached_input is not None else 0.0
+        read = cost.tokens(input_tokens, price.input)
+        if share and price.cached_input is not None:
+            read -= round(share * (read - cost.tokens(input_tokens, price.cached_input)))
+        paid = _scaled(base.output_tokens, price.output / cost.MILLION, read)
         return Outlook(base.quality, base.ttft, base.latency, paid, base.output_tokens, base.tpot)
 
 
