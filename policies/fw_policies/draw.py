@@ -8,9 +8,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from math import log
 
-from fw_policies.model import Plan, Target
+from fw_policies.estimate.cost import MILLION
+from fw_policies.model import Candidate, Plan, Target, TokenPrice
 from fw_policies.rules import explore
 from fw_policies.rules.ask import note
+
+PAYS = 0.1
+"""Share of its cost by which another model must be cheaper to take over: less is not worth a change."""
 
 
 def uniform(*parts: str) -> float:
@@ -86,7 +90,8 @@ def sticky_arm(plan: Plan, *key: str) -> Plan:
 def stay(plan: Plan, model: str) -> Plan:
     """The plan with the model that a run or a thread began with in front, as long as nothing speaks against it; else the plan.
 
-    A cascade is what it is: its order is its point.
+    A cascade is what it is: its order is its point. What is cheaper even when it must read everything anew pays for the cache that
+    is lost, and takes over.
     """
     if plan.strategy in {"cascade", "mixture"} or not plan.targets or plan.targets[0].model == model:
         return plan
@@ -94,6 +99,10 @@ def stay(plan: Plan, model: str) -> Plan:
     may = [one for one in mine if not one.excluded or (one.excluded == "unknown" and model == plan.baseline)]
     if not may:
         return plan
+    if _pays(plan, may[0]):
+        return note(
+            plan, "sticky", f"{plan.targets[0].model} takes over from {model}: it pays for the cache that is lost"
+        )
     front = [one.target for one in may]
     targets = (*front, *(target for target in plan.targets if target not in front))
     plan = replace(
@@ -101,6 +110,19 @@ def stay(plan: Plan, model: str) -> Plan:
         reason="baseline" if may[0].excluded else plan.reason,
     )  # fmt: skip
     return note(plan, "sticky", f"{model} stays: it is what this began with")
+
+
+def _pays(plan: Plan, mine: Candidate) -> bool:
+    """Whether what would serve is cheaper, by PAYS at least, reading all of the input anew, than the model that has it in its cache."""
+    head = next((c for c in plan.candidates if c.target is plan.targets[0]), None)
+    warm, cold = mine.outlook.cost, head.outlook.cost if head is not None else None
+    if head is None or warm is None or cold is None or plan.objective != "minimize cost" or mine.cached is None:
+        return False
+    price = head.target.price
+    again = 0.0
+    if isinstance(price, TokenPrice) and price.cached_input is not None:
+        again = (head.cached or 0.0) * head.size * (price.input - price.cached_input) / MILLION
+    return cold.mean + again < (1 - PAYS) * warm.mean
 
 
 def name(plan: Plan) -> str:

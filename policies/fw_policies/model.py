@@ -156,6 +156,11 @@ class Outlook:
         """Itself, whatever the size."""
         return self
 
+    @property
+    def cached(self) -> float | None:
+        """Not known."""
+        return None
+
     def spread(self, input_tokens: int, share: float) -> Mapping[str, tuple[float, float]]:
         """Not known from estimates alone."""
         return {}
@@ -194,6 +199,11 @@ class Known(Protocol):
         """Which does not depend on the size."""
         ...
 
+    @property
+    def cached(self) -> float | None:
+        """The share of input that is expected to come from the provider's cache; None: nobody reported any."""
+        ...
+
     def at(self, input_tokens: int) -> Outlook:
         """The outlook for a request of this size."""
         ...
@@ -220,6 +230,11 @@ class Candidate(NamedTuple):
     def outlook(self) -> Outlook:
         """What to expect of it for this request."""
         return self.known.at(self.size)
+
+    @property
+    def cached(self) -> float | None:
+        """The share of its input that is expected to come from the provider's cache; None: nobody reported any."""
+        return self.known.cached
 
 
 @dataclass(frozen=True, slots=True)

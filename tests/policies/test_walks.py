@@ -318,3 +318,22 @@ def test_whatever_can_be_afforded_the_probabilities_of_all_that_may_be_drawn_sum
     assert set(found) == {f"t{number}" for number in range(len(weights)) if number in keep}
     assert sum(found.values()) + draw.kept(base, affordable) == pytest.approx(1)
     assert draw.tried(base, share, affordable) is None
+
+
+@pytest.mark.parametrize(("cached", "stays"), [(950, True), (100, False)])
+def test_a_run_leaves_its_model_when_that_pays_for_the_cache_it_loses(cached: int, stays: bool) -> None:
+    """A dear model that reads 95 % of a long input from its cache is cheaper than a cheap one that reads it anew."""
+    known = Statistics()
+    for model, price in (("base", cached), ("cheap", 0)):
+        seen(known, model, passed=58, input_tokens=1000, cached_tokens=price, output_tokens=1)
+    base = replace(target("base"), price=TokenPrice(10_000_000, 1_000_000, cached_input=500_000))
+    cheap = replace(target("cheap"), price=TokenPrice(6_000_000, 1_000_000, cached_input=3_000_000))
+    asked = policy("quality >= 80%")
+    facts = replace(FACTS, input_tokens=50_000)
+    plan_now = optimize(asked, facts, world([base, cheap], known))
+    costs = {c.target.model: c.outlook.cost.mean for c in plan_now.candidates if c.outlook.cost}
+    assert costs["base"] == pytest.approx(50_000 * (10 - cached / 1000 * 9.5), rel=1e-4)
+    fixed = replace(plan_now, targets=(cheap, base))
+    found = draw.stay(fixed, "base")
+    assert (found.targets[0].model == "base") is stays
+    assert any(one.rule == "sticky" for one in found.notes)

@@ -75,13 +75,9 @@ class Snapshot(Estimates):
             return None
         return cost.tokens(facts.input_tokens, price.input) + edge * price.output / cost.MILLION
 
-    def cached(self, facts: Facts, target: Target) -> float | None:
-        """The share of a call's input that is expected to come from the provider's cache; None: nobody reported any."""
-        return self._cached.get((facts.agent, facts.step, target.deployment))
-
-    def share(self, key: Key) -> float:
-        """The same by (agent, step, deployment), and 0 while nothing is known."""
-        return self._cached.get(key, 0.0)
+    def cached(self, key: Key) -> float | None:
+        """The share of input that came from the provider's cache, by (agent, step, deployment); None: nobody reported any."""
+        return self._cached.get(key)
 
     def known(self, kind: str, key: Key, confidence: float) -> Estimate | None:
         """The estimate of one histogram."""
@@ -143,6 +139,12 @@ class Prospect:
         agent, step, outcome, confidence = self._place
         return self._snapshot.judged((agent, step, self.target.model, outcome), confidence) if outcome else None
 
+    @property
+    def cached(self) -> float | None:
+        """The share of input that is expected to come from the provider's cache; None: nobody reported any."""
+        agent, step = self._place[:2]
+        return self._snapshot.cached((agent, step, self.target.deployment))
+
     def at(self, input_tokens: int) -> Outlook:
         """The outlook for a request of this size."""
         found = self._at.get(input_tokens)
@@ -174,8 +176,7 @@ class Prospect:
         base, price = self.base, self.target.price
         if not isinstance(price, TokenPrice) or base.output_tokens is None:
             return base
-        agent, step = self._place[:2]
-        share = self._snapshot.share((agent, step, self.target.deployment)) if price.cached_input is not None else 0.0
+        share = self.cached
         read = cost.tokens(input_tokens, price.input)
         if share and price.cached_input is not None:
             read -= round(share * (read - cost.tokens(input_tokens, price.cached_input)))

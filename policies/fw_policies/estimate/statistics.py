@@ -70,6 +70,8 @@ class Statistics:
         self._dirty: set[tuple[str, Key]] = set()
         self._judged: dict[Key, Outcomes] = {}
         self._reported: set[Key] = set()
+        self._cached: dict[Key, tuple[float, float]] = {}
+        """By (agent, step, deployment): input tokens, and those of them that were read from the provider's cache; the last WINDOW calls or so."""
 
     def observe(self, seen: Observation) -> None:
         """One attempt is over."""
@@ -88,6 +90,10 @@ class Statistics:
             self._at("tpot", here).add(seen.tpot)
         if seen.machine_seconds is not None:
             self._at("machine", here).add(seen.machine_seconds)
+        if seen.cached_tokens is not None and seen.input_tokens:
+            read, cached = self._cached.get(here, (0.0, 0.0))
+            fading = 1 - 1 / WINDOW
+            self._cached[here] = (read * fading + seen.input_tokens, cached * fading + seen.cached_tokens)
         if seen.output_tokens is not None:
             self._at("tokens", (seen.agent, seen.step, seen.model)).add(max(seen.output_tokens, 1))
 
@@ -145,7 +151,8 @@ class Statistics:
             known = self._quality[key]
             self._judged[key] = Outcomes(known.n, known.total, known.squares)
         self._reported.clear()
-        return Snapshot({kind: dict(table) for kind, table in self._frozen.items()}, dict(self._judged))
+        shares = {key: min(1.0, cached / read) for key, (read, cached) in self._cached.items()}
+        return Snapshot({kind: dict(table) for kind, table in self._frozen.items()}, dict(self._judged), shares)
 
     def merge(self, other: "Statistics") -> None:
         """Add what another process has seen."""
@@ -158,6 +165,9 @@ class Statistics:
                 self._dirty.add((kind, key))
         for key, outcomes in other._quality.items():  # noqa: SLF001 - of our own class
             self._of(key).merge(outcomes)
+        for key, (read, cached) in other._cached.items():  # noqa: SLF001 - of our own class
+            mine = self._cached.get(key, (0.0, 0.0))
+            self._cached[key] = (mine[0] + read, mine[1] + cached)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -169,6 +179,7 @@ class Statistics:
             for kind, table in self._older.items()
         }
         out["quality"] = {SEPARATOR.join(key): [o.n, o.total, o.squares] for key, o in self._quality.items()}
+        out["cached"] = {SEPARATOR.join(key): list(found) for key, found in self._cached.items()}
         return out
 
     @classmethod
@@ -187,4 +198,6 @@ class Statistics:
                 out._dirty.add((kind, parts))
         for key, (n, total, squares) in found.get("quality", {}).items():
             out._of(tuple(key.split(SEPARATOR))).merge(Outcomes(int(n), float(total), float(squares)))
+        for key, (read, cached) in found.get("cached", {}).items():
+            out._cached[tuple(key.split(SEPARATOR))] = (float(read), float(cached))
         return out
