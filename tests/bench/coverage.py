@@ -1,8 +1,10 @@
 """Whether intervals and certificates hold as often as they say, in synthetic worlds whose truth is known.
 
 Intervals: nominal 90 % ones of quality, latency and cost, as decisions get them; their width against that of an interval which knows the
-family: Clopper–Pearson for successes, else the true sampling distribution of the mean. Certificates and proofs at 90 %: broken when the
-true quality of what was chosen is below the floor. A world in which nothing is certified breaks nothing, so that share is printed too.
+family: for successes the one that covers exactly, with a lot (Stevens, 1950); else the central 90 % of the true sampling distribution of the
+mean. Worlds have 20 to 250 values. Certificates and proofs at 90 %: broken when the true quality of what was chosen is below the floor; a
+proof is looked at ten times while outcomes come in, and is broken when any look was wrong. A world in which nothing is certified breaks
+nothing, so that share is printed too, and must be a tenth at least.
 
 usage: coverage.py [--worlds 1000] [--seed 0] [--only intervals|certificates|proofs] [--out FILE.json]
 """
@@ -11,7 +13,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,14 +23,16 @@ from scipy import stats
 
 from fw_policies.certify.samples import Floor, Seen, certify
 from fw_policies.estimate import Observation, OutcomeSeen, Statistics
+from fw_policies.estimate.intervals import lower_share, upper_share
+from fw_policies.estimate.statistics import SEPARATOR
 from fw_policies.model import NANO_USD, Estimate, Facts, Target, TokenPrice, World
 from fw_policies.optimize import optimize
-from fw_policies.spec import parse
+from fw_policies.spec import Policy, parse
 
 Vector = NDArray[np.float64]
 CONFIDENCE = 0.90
-COVERS, WIDER, BREAKS = 0.88, 1.2, 0.12
-"""What must hold: at least this coverage, at most this width over the exact one's, at most this share broken."""
+COVERS, WIDER, BREAKS, LEAST = 0.88, 1.2, 0.12, 0.1
+"""What must hold: at least this coverage, at most this width over the exact one's, at most this share broken, with this share answered."""
 DRAWS = 400
 """Samples that the true sampling distribution of a mean is read from."""
 FACTS = Facts("coding", "edit", input_tokens=1000)
@@ -68,6 +72,12 @@ def _three_grades(rng: np.random.Generator, p: tuple[float, ...], size: tuple[in
     return rng.choice([0.0, 0.5, 1.0], p=[(1 - p[0]) * 0.7, (1 - p[0]) * 0.3, p[0]], size=size)
 
 
+def _mean_of_tail(spread: float) -> float:
+    """E exp(spread T), T Student's with 6 degrees of freedom, cut at ±8."""
+    t = np.linspace(-8, 8, 4001)
+    return float(np.trapezoid(np.exp(spread * t) * stats.t.pdf(t, 6), t) + 2 * stats.t.sf(8, 6) * math.cosh(spread * 8))
+
+
 FAMILIES = {
     "quality, right or wrong": Family(
         "quality", lambda r: (r.uniform(0.3, 0.99),), lambda r, p, n: (r.random(n) < p[0]).astype(float), lambda p: p[0]
@@ -98,6 +108,12 @@ FAMILIES = {
         lambda r: (r.uniform(-1, 3), r.uniform(0.2, 0.6), r.uniform(0.05, 0.3)),
         _two_peaks,
         lambda p: p[2] * math.exp(p[0] + 1.845) + (1 - p[2]) * math.exp(p[0] + p[1] ** 2 / 2),
+    ),
+    "latency, long tail": Family(
+        "latency",
+        lambda r: (r.uniform(-1, 3), r.uniform(0.2, 0.6)),
+        lambda r, p, n: np.exp(p[0] + p[1] * np.clip(r.standard_t(6, n), -8, 8)),
+        lambda p: math.exp(p[0]) * _mean_of_tail(p[1]),
     ),
     "cost, log-normal output": Family(
         "cost",
@@ -132,12 +148,29 @@ def exact(family: Family, p: tuple[float, ...], values: Vector, rng: np.random.G
     """Width of the interval that knows the family."""
     tail, n = (1 - CONFIDENCE) / 2, len(values)
     if set(np.unique(values)) <= {0.0, 1.0}:
-        k = float(values.sum())
-        low = stats.beta.ppf(tail, k, n - k + 1) if k else 0.0
-        high = stats.beta.ppf(1 - tail, k + 1, n - k) if k < n else 1.0
-        return float(high - low)
+        return drawn_width(int(values.sum()), n, tail)
     means = family.values(rng, p, (DRAWS, n)).mean(1)
     return float(np.quantile(means, 1 - tail) - np.quantile(means, tail))
+
+
+LOTS = (np.arange(8) + 0.5) / 8
+
+
+def drawn_width(k: int, n: int, tail: float) -> float:
+    """Mean width of the interval that covers exactly, because a lot decides what the counts leave open (Stevens, 1950)."""
+
+    def above(hits: int) -> Vector:
+        """For each lot u, the p at which P(X < hits) + u P(X = hits) = tail."""
+        low, high = np.zeros(len(LOTS)), np.ones(len(LOTS))
+        for _ in range(40):
+            middle = (low + high) / 2
+            under = stats.binom.cdf(hits - 1, n, middle) + LOTS * (
+                stats.binom.cdf(hits, n, middle) - stats.binom.cdf(hits - 1, n, middle)
+            )
+            low, high = np.where(under > tail, middle, low), np.where(under > tail, high, middle)
+        return low
+
+    return float(np.mean(above(k)) + np.mean(above(n - k)) - 1)
 
 
 def intervals(name: str, family: Family, worlds: int, rng: np.random.Generator) -> Row:
@@ -159,43 +192,83 @@ def intervals(name: str, family: Family, worlds: int, rng: np.random.Generator) 
     return Row(name, share, ratio, share >= COVERS and ratio <= WIDER)
 
 
-# --- certificates ------------------------------------------------------------------------------------------------------------
+# --- certificates and proofs ---------------------------------------------------------------------------------------------------
 
 
-def _plain(rng: np.random.Generator) -> tuple[dict[str, float], dict[str, Vector]]:
-    """Five models of any quality, 200 runs each."""
-    truth = {f"m{k}": float(rng.uniform(0.6, 0.95)) for k in range(5)}
-    return truth, {m: (rng.random(200) < q).astype(float) for m, q in truth.items()}
+@dataclass(frozen=True)
+class Calls:
+    """Outcomes of a model's calls of the step, in the order in which they came, and the number of the run that each belongs to."""
+
+    values: Vector
+    run: NDArray[np.int64]
+
+    def upto(self, runs: int) -> list[float]:
+        """Count, sum, and sum of squares of the calls of the first `runs`."""
+        mine = self.values[: int(np.searchsorted(self.run, runs))]
+        return [len(mine), float(mine.sum()), float((mine**2).sum())]
+
+    def firsts(self) -> "Calls":
+        """The first call of each run."""
+        run, first = np.unique(self.run, return_index=True)
+        return Calls(self.values[first], run)
 
 
-def _near_equal(rng: np.random.Generator) -> tuple[dict[str, float], dict[str, Vector]]:
+@dataclass(frozen=True)
+class Case:
+    """Models of a step: what is true of them, and what was seen."""
+
+    truth: dict[str, float]
+    calls: dict[str, Calls]
+
+
+def _truth(rng: np.random.Generator, models: int, floor: float, spread: float = 0.1) -> dict[str, float]:
+    """Half of the models a little below the floor, the others on either side of it."""
+    close = {f"m{k}": floor - float(rng.uniform(0, 0.02)) for k in range(models // 2)}
+    return close | {f"m{k}": floor + float(rng.uniform(-0.05, spread)) for k in range(models // 2, models)}
+
+
+def _single(rng: np.random.Generator, q: float, n: int) -> Calls:
+    return Calls((rng.random(n) < q).astype(float), np.arange(n))
+
+
+def _plain(rng: np.random.Generator, floor: float, n: int) -> Case:
+    """Five models, equally many runs of each."""
+    truth = _truth(rng, 5, floor)
+    return Case(truth, {m: _single(rng, q, n) for m, q in truth.items()})
+
+
+def _near_equal(rng: np.random.Generator, floor: float, n: int) -> Case:
     """Thirty that are nearly equal: the best of them looks better than it is."""
-    centre = rng.uniform(0.75, 0.85)
-    truth = {f"m{k}": float(centre + rng.normal(0, 0.005)) for k in range(30)}
-    return truth, {m: (rng.random(100) < q).astype(float) for m, q in truth.items()}
+    centre = floor + rng.uniform(-0.01, 0.06)
+    truth = {f"m{k}": min(0.99, float(centre + rng.normal(0, 0.005))) for k in range(30)}
+    return Case(truth, {m: _single(rng, q, n) for m, q in truth.items()})
 
 
-def _unbalanced(rng: np.random.Generator) -> tuple[dict[str, float], dict[str, Vector]]:
-    """From 25 runs of one to 2,000 of another."""
-    truth = {f"m{k}": float(rng.uniform(0.6, 0.95)) for k in range(6)}
-    sizes = np.exp(rng.uniform(np.log(25), np.log(2000), 6)).astype(int)
-    return truth, {m: (rng.random(n) < q).astype(float) for (m, q), n in zip(truth.items(), sizes, strict=True)}
+def _unbalanced(rng: np.random.Generator, floor: float, n: int) -> Case:
+    """From a fortieth of the runs of one model to all of them of another."""
+    truth = _truth(rng, 6, floor)
+    sizes = np.exp(rng.uniform(np.log(max(n / 40, 20)), np.log(n), 6)).astype(int)
+    return Case(truth, {m: _single(rng, q, size) for (m, q), size in zip(truth.items(), sizes, strict=True)})
 
 
-def _correlated(rng: np.random.Generator) -> tuple[dict[str, float], dict[str, Vector]]:
-    """Several steps of a run share its luck: a run's value is the mean of its steps, so that values are graded and few."""
-    truth, values = {}, {}
-    for k in range(5):
-        q, tie = float(rng.uniform(0.6, 0.95)), 6.0
-        luck = rng.beta(tie * q, tie * (1 - q), 120)
-        truth[f"m{k}"], values[f"m{k}"] = q, rng.binomial(4, luck) / 4
-    return truth, values
+def _correlated(rng: np.random.Generator, floor: float, n: int) -> Case:
+    """Four calls of the step in each run, each with its outcome, and the run's luck in all of them: correlation 1/7."""
+    truth, tie, runs = _truth(rng, 5, floor), 6.0, max(n // 4, 40)
+    calls = {}
+    for m, q in truth.items():
+        luck = rng.beta(tie * q, tie * (1 - q), (runs, 1))
+        calls[m] = Calls((rng.random((runs, 4)) < luck).astype(float).ravel(), np.repeat(np.arange(runs), 4))
+    return Case(truth, calls)
 
 
-def _run_level(rng: np.random.Generator) -> tuple[dict[str, float], dict[str, Vector]]:
-    """One outcome of the whole run, in which another step fails by itself one time in four."""
-    truth = {f"m{k}": float(rng.uniform(0.6, 0.95) * 0.75) for k in range(5)}
-    return truth, {m: (rng.random(200) < q).astype(float) for m, q in truth.items()}
+def _run_level(rng: np.random.Generator, floor: float, n: int) -> Case:
+    """One outcome of the whole run, shared by one to eight calls of the step."""
+    truth = _truth(rng, 5, floor)
+    calls = {}
+    for m, q in truth.items():
+        times = rng.integers(1, 9, n)
+        calls[m] = Calls(np.repeat((rng.random(n) < q).astype(float), times), np.repeat(np.arange(n), times))
+    return Case(truth, calls)
 
 
 WORLDS = {
@@ -207,110 +280,128 @@ WORLDS = {
 }
 
 
-def floor_of(kind: str, truth: dict[str, float], rng: np.random.Generator) -> tuple[Floor, float]:
-    """A floor that is hard to meet, absolute or relative to m0, and its true level."""
-    best = max(truth.values())
-    if kind != "plain" and rng.random() < 0.5:
-        ratio = float(rng.uniform(0.9, 1.0))
-        return Floor(ratio=ratio), ratio * truth["m0"]
-    level = float(best - rng.uniform(-0.02, 0.06))
-    return Floor(level=min(level, 0.99)), min(level, 0.99)
+RUNS = 300
+"""Of each model, for a certificate."""
 
 
 def certificates(name: str, worlds: int, rng: np.random.Generator) -> Row:
     """How often a compiled plan is worse than it promised."""
     broken = certified = 0
     for number in range(worlds):
-        truth, values = WORLDS[name](rng)
-        floor, level = floor_of(name, truth, rng)
-        costs = {m: float(rng.uniform(0.1, 1) * 1e6) for m in truth}
+        base, relative = float(rng.uniform(0.7, 0.92)), rng.random() < 0.5
+        ratio = float(rng.uniform(0.9, 0.99))
+        case = WORLDS[name](rng, ratio * base, RUNS)
+        truth, calls = case.truth | {"base": base}, case.calls | {"base": _single(rng, base, RUNS)}
         seen = {
-            m: [Seen(f"{number}-{m}-{i}", float(v), costs[m]) for i, v in enumerate(found)]
-            for m, found in values.items()
+            m: [
+                Seen(f"{number}-{m}-{run}", value, cost)
+                for run, value in zip(found.run.tolist(), found.values.tolist(), strict=True)
+            ]
+            for (m, found), cost in zip(calls.items(), rng.uniform(0.1, 1, len(calls)) * 1e6, strict=True)
         }
-        done = certify(seen, "m0", floor, confidence=CONFIDENCE, seed=number)
+        floor = Floor(ratio=ratio) if relative else Floor(level=ratio * base)
+        done = certify(seen, "base", floor, confidence=CONFIDENCE, seed=number)
         if done.weights:
             certified += 1
-            broken += sum(w * truth[m] for m, w in done.weights.items()) < level - 1e-12
-    return Row(f"certificate, {name}", broken / worlds, certified / worlds, broken / worlds <= BREAKS)
+            broken += sum(w * truth[m] for m, w in done.weights.items()) < ratio * base - 1e-12
+    return _judged(f"certificate, {name}", broken, certified, worlds)
 
 
 def proofs(name: str, worlds: int, rng: np.random.Generator) -> Row:
-    """How often online proofs, looked at again and again while outcomes come in, ever let a model serve that is not good enough."""
+    """How often proofs at request time ever let a model serve that is not good enough, looked at while outcomes come in."""
     broken = moved = 0
     for _ in range(worlds):
-        truth, values = WORLDS[name](rng)
-        level = float(max(truth.values()) - rng.uniform(-0.02, 0.06))
-        costs = {m: float(rng.uniform(0.1, 1)) for m in truth}
-        asked = parse(
-            {
-                "policy": "coding",
-                "baseline": "base",
-                "quality": {"outcome": "right", "of": "step"},
-                "default": {"minimize": "cost", "require": [f"quality >= {min(level, 0.99):.4f}"]},
-            }
-        )
-        targets = tuple(
-            Target(m, f"{m}@here", "openai", m, price=TokenPrice(int(c * NANO_USD), int(c * NANO_USD)))
-            for m, c in ({"base": 2.0} | costs).items()
-        )
-        wrong, left = _looks(asked, targets, truth, values)
-        broken += wrong
+        floor, relative = round(float(rng.uniform(0.66, 0.88)), 4), rng.random() < 0.5
+        base = floor / 0.95
+        case = WORLDS[name](rng, floor, LONGEST)
+        line = "quality >= 95% of baseline" if relative else f"quality >= {floor}"
+        calls = case.calls | {"base": _single(rng, base, LONGEST)}
+        if name == "run-level outcomes":  # the gateway counts a run once for each model of a step
+            calls = {m: found.firsts() for m, found in calls.items()}
+        left, wrong = _looks(_asked(line), case.truth, calls, floor - 1e-12)
         moved += left
-    return Row(f"online proof, {name}", broken / worlds, moved / worlds, broken / worlds <= BREAKS)
+        broken += wrong
+    return _judged(f"online proof, {name}", broken, moved, worlds)
 
 
-def _looks(
-    asked: object, targets: tuple[Target, ...], truth: dict[str, float], values: dict[str, Vector]
-) -> tuple[bool, bool]:
-    """Whether anything not good enough ever served, and whether anything but the baseline did: a look at every tenth outcome."""
-    statistics, left, wrong = Statistics(), False, False
-    level = float(asked.default.require[0].limit)  # type: ignore[attr-defined]
-    for m in truth:
-        statistics.observe(Observation("coding", "edit", m, f"{m}@here", ok=True, latency=1.0, output_tokens=100))
-    longest = max(len(v) for v in values.values())
-    for start in range(0, longest, 10):
-        for m, found in values.items():
-            for value in found[start : start + 10]:
-                statistics.outcome(OutcomeSeen("coding", "edit", m, "right", float(value)))
-        world = World(targets, {}, statistics.freeze(), "2026-11-23")
-        served = optimize(asked, FACTS, world).targets[0].model  # type: ignore[arg-type]
+LONGEST = 1500
+LOOKS = tuple(int(size) for size in np.geomspace(20, LONGEST, 10))
+"""Runs after which a decision is made."""
+
+
+def _asked(line: str) -> Policy:
+    quality = {"outcome": "right", "of": "step", "confidence": f"{CONFIDENCE:.0%}"}
+    default = {"minimize": "cost", "require": [line]}
+    return parse({"policy": "coding", "baseline": "base", "quality": quality, "default": default})
+
+
+def _looks(policy: Policy, truth: dict[str, float], calls: dict[str, Calls], floor: float) -> tuple[bool, bool]:
+    """Whether anything but the baseline ever served, and whether that was ever something not good enough."""
+    targets = tuple(
+        Target(m, f"{m}@here", "openai", m, price=TokenPrice(NANO_USD, (100 if m == "base" else k + 1) * NANO_USD))
+        for k, m in enumerate(calls)
+    )
+    calling, left = Statistics(), False
+    for m in calls:
+        calling.observe(Observation("coding", "edit", m, f"{m}@here", ok=True, latency=1.0, output_tokens=100))
+    known = calling.to_dict()
+    for size in LOOKS:
+        judged = {SEPARATOR.join(("coding", "edit", m, "right")): found.upto(size) for m, found in calls.items()}
+        estimates = Statistics.from_dict({**known, "quality": judged}).freeze()
+        served = optimize(policy, FACTS, World(targets, {}, estimates, "2026-11-23")).targets[0].model
         if served != "base":
             left = True
-            wrong = wrong or truth[served] < level
-    return wrong, left
+            if truth[served] < floor:
+                return True, True
+    return left, False
 
 
-def table(rows: list[Row], headings: tuple[str, str]) -> None:
-    """Print rows."""
-    print(f"\n{'':<34}{headings[0]:>10}{headings[1]:>12}")
-    for row in rows:
-        print(f"{row.name:<34}{row.share:>10.3f}{row.other:>12.3f}   {'met' if row.passed else 'MISSED'}")
+def _judged(name: str, broken: int, answered: int, worlds: int) -> Row:
+    return Row(name, broken / worlds, answered / worlds, broken / worlds <= BREAKS and answered >= LEAST * worlds)
+
+
+def likely(share: float, worlds: int) -> tuple[float, float]:
+    """The 90 % interval of a share of worlds (Clopper and Pearson, 1934)."""
+    k = round(share * worlds)
+    return lower_share(k, worlds, 0.95), upper_share(k, worlds, 0.95)
+
+
+HEADINGS = {
+    "intervals": ("holds", "width ×"),
+    "certificates": ("broken", "answered"),
+    "proofs": ("broken", "answered"),
+}
+
+
+def simulated(part: str, worlds: int, seed: int) -> Iterator[Row]:
+    """The rows of a part, one after the other."""
+    if part == "intervals":
+        for number, (name, family) in enumerate(FAMILIES.items()):
+            yield intervals(name, family, worlds, np.random.default_rng((seed, number)))
+        return
+    simulate = certificates if part == "certificates" else proofs
+    for number, name in enumerate(WORLDS):
+        yield simulate(name, worlds, np.random.default_rng((seed, 9, number)))
 
 
 def main() -> None:
-    """Simulate, print, write."""
+    """Simulate, print each row as it is known, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--worlds", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", choices=["intervals", "certificates", "proofs"])
+    parser.add_argument("--only", choices=sorted(HEADINGS))
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
     rows: list[Row] = []
-    if asked.only in {None, "intervals"}:
-        found = [
-            intervals(name, family, asked.worlds, np.random.default_rng((asked.seed, i)))
-            for i, (name, family) in enumerate(FAMILIES.items())
-        ]
-        table(found, ("holds", "width ×"))
-        rows += found
-    for kind, simulate in (("certificates", certificates), ("proofs", proofs)):
-        if asked.only in {None, kind}:
-            found = [
-                simulate(name, asked.worlds, np.random.default_rng((asked.seed, 9, i))) for i, name in enumerate(WORLDS)
-            ]
-            table(found, ("broken", "answered"))
-            rows += found
+    for part, headings in HEADINGS.items():
+        if asked.only not in {None, part}:
+            continue
+        print(f"\n{'':<36}{headings[0]:>6}  {'90 % interval':<16}{headings[1]:>9}")
+        for row in simulated(part, asked.worlds, asked.seed):
+            low, high = likely(row.share, asked.worlds)
+            state = "met" if row.passed else "MISSED"
+            print(f"{row.name:<36}{row.share:>6.3f}  [{low:.3f}, {high:.3f}]  {row.other:>9.3f}   {state}", flush=True)
+            rows.append(row)
     if asked.out is not None:
         asked.out.write_text(json.dumps([vars(row) for row in rows], indent=1) + "\n")
     sys.exit(not all(row.passed for row in rows))
