@@ -319,6 +319,17 @@ def test_a_proof_becomes_a_lock_that_serves_and_can_be_taken_back(
     listed = json.loads(fw("policy", "locks", "mine", "-c", str(config), "--json").stdout)
     assert [row["serves"] for row in listed["locks"] if row["digest"] == found["digest"]] == [True]
 
+    said = "void since 2026-11-23: ok falls short of the certified 0.900"
+    ledger = SqliteLedger(config.parent / "state" / "ledger.sqlite")
+    ledger.save_statistics(
+        {**(ledger.load_statistics() or {}), "drift": {"void": {f"{found['digest']}\x1fedit": said}}}
+    )
+    ledger.close()
+    assert said in fw("policy", "locks", "mine", "-c", str(config)).stdout
+    ended = fw("explain", "bot/edit", "-c", str(config)).stdout
+    assert said in " ".join(ended.split())
+    assert "certified at 90% to" not in ended
+
 
 def test_what_was_never_drawn_at_random_is_not_certified(fw: Run, config: Path, fill: Fill) -> None:
     fill(200, share=0.0)

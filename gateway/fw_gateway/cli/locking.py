@@ -1,5 +1,6 @@
 """`fw policy compile | locks | rollback`: what is proven, written down, and taken back."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -8,8 +9,10 @@ from fw_gateway import clock
 from fw_gateway.cli import lessons, output
 from fw_gateway.cli.learning import Since, seconds_since
 from fw_gateway.cli.options import ConfigFile, Json, read_config
-from fw_gateway.config import locks
+from fw_gateway.config import Config, locks
 from fw_gateway.config.problems import near
+from fw_gateway.ledger import LedgerError, history
+from fw_gateway.ledger.sqlite import FILE
 from fw_policies.explaining.numbers import money
 from fw_policies.lock import Lock, LockedStep, Unfit, to_dict
 
@@ -91,7 +94,9 @@ def list_(policy: Policy, config: ConfigFile = None, as_json: Json = False) -> N
     found = read_config(config)
     place = locks.folder(found.source, found.server.state_dir)
     serving = found.locks[policy].digest if policy in found.locks else None
+    void = _voids(found)
     rows: list[dict[str, Any]] = []
+    told: list[str] = []
     for digest, path in locks.past(place, policy).items():
         try:
             lock = locks.parse(path)
@@ -100,7 +105,9 @@ def list_(policy: Policy, config: ConfigFile = None, as_json: Json = False) -> N
             continue
         certified = sum(step.certificate is not None for step in lock.steps.values())
         row = {"digest": digest, "made": lock.made, "version": lock.version, "certified": certified}
-        rows.append({**row, "steps": len(lock.steps), "serves": digest == serving})
+        gone = {step: text for (name, step), text in void.items() if name == digest}
+        told.extend(f"{digest}  {step}: {text}" for step, text in gone.items())
+        rows.append({**row, "steps": len(lock.steps), "serves": digest == serving, "void": gone})
     if as_json:
         output.emit({"policy": policy, "locks": rows})
         return
@@ -112,6 +119,17 @@ def list_(policy: Policy, config: ConfigFile = None, as_json: Json = False) -> N
         for r in rows
     ]
     output.table(["lock", "made", "policy version", "steps certified", ""], table)
+    for line in told:
+        output.line(line)
+
+
+def _voids(config: Config) -> dict[tuple[str, str], str]:
+    """What the gateway has found out of certificates, as it last saved it."""
+    try:
+        return history.voids(Path(config.server.state_dir) / FILE)
+    except LedgerError as fault:
+        output.note(str(fault))
+        return {}
 
 
 def rollback(

@@ -5,47 +5,36 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fw_gateway import clock
 from fw_gateway.cli import output
 from fw_gateway.config import Config
 from fw_gateway.config.policies import DEFAULT, check_policies
 from fw_gateway.config.problems import Problems, near
 from fw_gateway.ledger import LedgerError, open_ledger
 from fw_gateway.ledger.sqlite import FILE
+from fw_gateway.state import Worlds
 from fw_policies import spec
 from fw_policies.estimate import Statistics
-from fw_policies.model import Exclusion, Facts, World
+from fw_policies.model import Facts, World
 from fw_policies.spec import Policy, PolicyError
 
 
 def world(config: Config) -> World:
     """Everything but the request, with what was learnt so far if the state directory has it."""
-    blocked: dict[str, Exclusion] = {}
-    for name, reason in config.blocked.items():
-        blocked[name] = "no_credential" if reason == "no_credential" else "unhealthy"
-    return World(
-        targets=tuple(endpoint.target for endpoint in config.endpoints),
-        blocked=blocked,
-        estimates=_statistics(config).freeze(),
-        today=clock.today(),
-        prices=config.prices,
-        stand_in=config.server.stand_in,
-        locks=config.locks,
-    )
+    saved = _saved(config)
+    return Worlds(config, Statistics.from_dict(saved), saved.get("drift")).world
 
 
-def _statistics(config: Config) -> Statistics:
+def _saved(config: Config) -> Mapping[str, Any]:
     if not (Path(config.server.state_dir) / FILE).is_file():
-        return Statistics()
+        return {}
     try:
         ledger = open_ledger(config)
     except LedgerError:
-        return Statistics()
+        return {}
     try:
-        found = ledger.load_statistics()
+        return ledger.load_statistics() or {}
     finally:
         ledger.close()
-    return Statistics() if found is None else Statistics.from_dict(found)
 
 
 def pin(facts: Facts, model: str) -> Facts:

@@ -17,7 +17,7 @@ NAMES = {
     "cooldown": "breaker",
 }
 TOLD = frozenset(
-    {"lock", "choose", "baseline", "stand_in", "relax", "pinned", "verify", "mixture", "explore", "sticky"}
+    {"lock", "drift", "choose", "baseline", "stand_in", "relax", "pinned", "verify", "mixture", "explore", "sticky"}
 )
 """Rules whose notes are reasons that people want to read."""
 TITLES = {
