@@ -1,8 +1,10 @@
 """Statistics at one moment: looked up by step and target, turned into estimates when they are asked for, and remembered."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from fw_policies.estimate import cost
+from fw_policies.estimate.expected import Kinship, expected, kinship
 from fw_policies.estimate.histogram import Histogram
 from fw_policies.estimate.outcomes import Outcomes
 from fw_policies.model import Estimate, Estimates, Facts, MachinePrice, Outlook, Target, TokenPrice
@@ -17,7 +19,7 @@ SIZES = 512
 class Snapshot(Estimates):
     """Statistics, frozen."""
 
-    __slots__ = ("_cached", "_means", "_prospects", "_quality", "_tables")
+    __slots__ = ("_cached", "_kin", "_means", "_prospects", "_quality", "_tables")
 
     def __init__(
         self,
@@ -31,6 +33,7 @@ class Snapshot(Estimates):
         self._cached = cached or {}
         self._quality = quality
         self._means: dict[tuple[Key, float], Estimate | None] = {}
+        self._kin: dict[tuple[Any, ...], Kinship | None] = {}
         self._prospects: dict[tuple[str, str, str, float], dict[str, Prospect]] = {}
 
     def looking(self, facts: Facts, *, outcome: str = "", confidence: float = 0.90) -> Callable[[Target], "Prospect"]:
@@ -96,6 +99,22 @@ class Snapshot(Estimates):
             found = self._quality.get(key)
             self._means[asked] = None if found is None else found.estimate(confidence)
         return self._means[asked]
+
+    def expected(
+        self, facts: Facts, model: str, *, outcome: str, priors: Mapping[str, float] | None = None
+    ) -> float | None:
+        """Mean quality to expect of `model` at this step, from the agent's other steps and public priors too; None: nothing is known.
+
+        For order, never for proof; the formula is in `fw_policies.estimate.expected`. `priors`: model -> 0..1.
+        """
+        kept = self._kin
+        place = (facts.agent, outcome, tuple(sorted((priors or {}).items())))
+        if place not in kept:
+            cells = {(key[1], key[2]): one for key, one in self._quality.items() if (key[0], key[3]) == place[:2]}
+            kept[place] = kinship(cells, priors or {})
+        found = kept[place]
+        own = self._quality.get((facts.agent, facts.step, model, outcome))
+        return None if found is None else expected(found, facts.step, model, own)
 
 
 class Prospect:
