@@ -45,7 +45,13 @@ class Plan(Wire):
     rejected: dict[str, int] = Field(default_factory=dict)
     runner_up: Mapped | None = None
     saves: Mapped | None = None
+    near: Mapped | None = None
+    """What binds: the requirement that alone keeps something cheaper out, and what giving way would save."""
+    trust: Mapped | None = None
+    """How earlier calls of the step compare with what was planned for them."""
     notes: list[Mapped] = Field(default_factory=list)
+    command: str | None = None
+    """The command that shows what giving way would bring."""
     evidence: Mapped = Field(default_factory=dict)
     served: str | None = None
     """The model the plan tries first."""

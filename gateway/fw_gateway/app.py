@@ -55,7 +55,7 @@ class Gateway:
         self._locals: dict[str, LocalModel] = {}
         self._starting: dict[str, asyncio.Lock] = {}
         self._engine = engine = Engine(config, self._worlds, self.recorder, ledger=self._ledger, route=self.route)
-        self._serving = Serving(config, engine, self.recorder.sampled)
+        self._serving = Serving(config, engine, self._ledger, self.recorder.sampled)
         self._reading = Reading(config, self._ledger, self.recorder, self._worlds)
         self.limits = Limits(config.server.max_body, config.server.max_in_flight)
         self.listening = False

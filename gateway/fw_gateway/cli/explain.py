@@ -102,7 +102,8 @@ def _planned(found: Config, what: str, facts: Facts, policy: str | None, changes
     chosen = whatif.choose(found, facts.agent, policy)
     if changes:
         chosen = whatif.change(chosen, facts.step, changes, found)
-    return dict(texts.mapping(optimize(chosen, facts, world), decision_id=""))
+    plan = optimize(chosen, facts, world)
+    return dict(texts.mapping(plan, decision_id="", trust=whatif.trust(found, plan)))
 
 
 def _past(what: str, identifier: str, config: str | None, *, as_json: bool) -> None:
@@ -127,8 +128,10 @@ def _from_ledger(what: str, identifier: str, config: str | None) -> tuple[str, d
     try:
         if what == "decision":
             decision = ledger.decision(identifier)
-            mapping = explained.decision(decision) if decision is not None else {}
-            return (texts.text(mapping), mapping) if mapping else ("", {})
+            if decision is None:
+                return "", {}
+            mapping = explained.decision(decision, explained.trust(ledger, decision.plan))
+            return texts.text(mapping), mapping
         run_id = ledger.latest_run() or "" if identifier == "last" else identifier
         decisions = ledger.run(run_id)
         mapping = explained.run(run_id, decisions) if decisions else {}

@@ -1,6 +1,6 @@
 """Planning without a gateway: the world as the config and the statistics on disk describe it, and policies with a line changed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,12 @@ from fw_gateway.cli import output
 from fw_gateway.config import Config
 from fw_gateway.config.policies import DEFAULT, check_policies
 from fw_gateway.config.problems import Problems, near
-from fw_gateway.ledger import LedgerError, open_ledger
-from fw_gateway.ledger.sqlite import FILE
+from fw_gateway.ledger import LedgerError, explained, open_ledger
+from fw_gateway.ledger.sqlite import FILE, SqliteLedger
 from fw_gateway.state import Worlds
 from fw_policies import spec
 from fw_policies.estimate import Statistics
-from fw_policies.model import Facts, World
+from fw_policies.model import Facts, Plan, World
 from fw_policies.spec import Policy, PolicyError
 
 
@@ -25,14 +25,28 @@ def world(config: Config) -> World:
 
 
 def _saved(config: Config) -> Mapping[str, Any]:
+    found: Mapping[str, Any] | None = _asked(config, lambda ledger: ledger.load_statistics())
+    return found or {}
+
+
+def trust(config: Config, plan: Plan) -> Mapping[str, Any] | None:
+    """How earlier plans of the step turned out, if the state directory knows."""
+    found: Mapping[str, Any] | None = _asked(config, lambda ledger: explained.trust(ledger, plan))
+    return found
+
+
+def _asked(config: Config, question: Callable[[SqliteLedger], Any]) -> Any:
+    """The ledger's answer; None while there is none, or it cannot be read."""
     if not (Path(config.server.state_dir) / FILE).is_file():
-        return {}
+        return None
     try:
         ledger = open_ledger(config)
     except LedgerError:
-        return {}
+        return None
     try:
-        return ledger.load_statistics() or {}
+        return question(ledger)
+    except LedgerError:
+        return None
     finally:
         ledger.close()
 

@@ -45,7 +45,8 @@ class Reading:
         found = await asyncio.to_thread(self._ledger.decision, name)
         if found is None:
             raise Unknown(f"There is no decision `{name[:64]}`.", hint="x-fw-decision-id of an answer names one.")
-        mapping = explained.decision(found)
+        trusted = await asyncio.to_thread(explained.trust, self._ledger, found.plan)
+        mapping = explained.decision(found, trusted)
         text = explain.text(mapping) if found.plan is not None else "no plan was made for this call"
         return reply({"text": text, "decision": mapping})
 

@@ -1,5 +1,6 @@
 """`/v1/chat/completions`, `/v1/embeddings`, `/v1/explain`: what needs the engine."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ from fw_gateway.config import Config
 from fw_gateway.endpoints.calls import Resolver, call_of, read_chat, read_embeddings
 from fw_gateway.endpoints.request import Request, parse_object, reply, want
 from fw_gateway.engine import Engine
+from fw_gateway.ledger import Ledger, explained
 from fw_gateway.values import Call, Operation, Reply, Trace
 from fw_policies import explain
 from fw_policies.spec import Policy
@@ -15,9 +17,10 @@ from fw_policies.spec import Policy
 class Serving:
     """The endpoints that plan."""
 
-    def __init__(self, config: Config, engine: Engine, sampled: Callable[[Trace], bool]) -> None:
+    def __init__(self, config: Config, engine: Engine, ledger: Ledger, sampled: Callable[[Trace], bool]) -> None:
         """`engine` answers what these have read; `sampled` says whether a trace is kept, which upstreams are told too."""
         self._engine = engine
+        self._ledger = ledger
         self._sampled = sampled
         self._resolver = Resolver(config)
         self._longest = config.server.max_timeout
@@ -43,7 +46,9 @@ class Serving:
     async def explain(self, request: Request) -> Reply:
         """The plan for a chat request; nothing is dispatched."""
         call, policy, model = self._read(request, "chat")
-        mapping = explain.mapping(self._engine.plan(call, policy, model), decision_id=call.decision_id)
+        plan = self._engine.plan(call, policy, model)
+        trusted = await asyncio.to_thread(explained.trust, self._ledger, plan)
+        mapping = explain.mapping(plan, decision_id=call.decision_id, trust=trusted)
         return reply({"text": explain.text(mapping), "plan": mapping})
 
     def _read(self, request: Request, operation: Operation) -> tuple[Call, Policy | None, str | None]:

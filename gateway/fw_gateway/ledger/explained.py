@@ -1,9 +1,15 @@
 """Rows of the ledger, explained: the same mapping and text that EXPLAIN prints, with what became of it beside the estimate."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from fw_gateway.ledger.port import Decision
+from fw_gateway import clock
+from fw_gateway.ledger.port import Decision, Ledger
 from fw_policies import explain
+from fw_policies.model import Plan
+
+WEEK = 7 * 86_400 * 10**9
+"""Nanoseconds that trust is counted over."""
 
 _SAID = (
     "trace_id",
@@ -19,12 +25,25 @@ _SAID = (
 )
 
 
-def decision(found: Decision) -> dict[str, Any]:
+def trust(ledger: Ledger, plan: Plan | None) -> dict[str, Any] | None:
+    """How the calls of a plan's step in the last week compare with what was planned for them; None for a call that was pinned.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+    """
+    if plan is None or not plan.policy:
+        return None
+    found = ledger.trust(plan.policy, plan.step, clock.wall_ns() - WEEK)
+    held = found.held / found.n if found.n else None
+    return {"n": found.n, "held": held, "cost": found.cost_ratio, "latency": found.latency_ratio}
+
+
+def decision(found: Decision, trusted: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """One call as a mapping, for `GET /v1/decisions/{id}`; `fw_policies.explain.text` prints it."""
     said = {name: found.row[name] for name in _SAID if found.row[name] != ""}
     if found.plan is None:
         return {"decision_id": found.decision_id, "plan": None, "actual": found.actual, "call": said}
-    mapping = explain.mapping(found.plan, decision_id=found.decision_id, actual=found.actual)
+    mapping = explain.mapping(found.plan, decision_id=found.decision_id, actual=found.actual, trust=trusted)
     return {**mapping, "call": said}
 
 

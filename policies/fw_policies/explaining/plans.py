@@ -49,7 +49,7 @@ def mapping(
         "notes": [{"rule": note.rule, "text": note.text} for note in plan.notes],
         "evidence": dict(plan.evidence),
         "trust": None if trust is None else dict(trust),
-        "try": savings.attempt(plan),
+        "command": savings.attempt(plan),
         "served": chosen.model if chosen is not None else None,
         "actual": dict(actual) if actual is not None else None,
     }

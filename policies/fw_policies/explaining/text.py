@@ -237,8 +237,8 @@ def _rest(found: Mapping[str, Any], *, show_all: bool) -> Iterator[str]:
     for note in found["notes"]:
         if note["rule"] in TOLD:
             yield from _wrapped("because", note["text"])
-    if found.get("try"):
-        yield f"{'try':<10}  {found['try']}"
+    if found.get("command"):
+        yield f"{'try':<10}  {found['command']}"
 
 
 def _evidence(found: Mapping[str, Any]) -> Iterator[str]:
