@@ -87,3 +87,18 @@ def test_no_plan_is_proven_by_what_is_expected() -> None:
     assert likely > 0.9
     here = world([target("base", dollars=10), target("new", dollars=1)], statistics)
     assert optimize(policy("quality >= 90% of baseline"), FACTS, here).targets[0].model == "base"
+
+
+def test_what_is_expected_to_be_better_is_tried_more_often() -> None:
+    """From outcomes of another step alone; and everything keeps its floor."""
+    statistics = Statistics()
+    for model, good in (("good", 0.9), ("weak", 0.3)):
+        for number in range(200):
+            statistics.outcome(OutcomeSeen("coding", "plan", model, "tests_pass", float(number < good * 200)))
+    limits = {"share": "10%", "max_cost": "1 USD/day", "max_quality_loss": "5pt"}
+    here = world([target("base"), target("good"), target("weak")], statistics)
+    found = optimize(policy("quality >= 90% of baseline", explore=limits), FACTS, here).exploration
+    assert found is not None
+    share = {one.model: weight for weight, one in found.trials}
+    assert share["good"] > 1.2 * share["weak"] > 0.25
+    assert sum(share.values()) == pytest.approx(1.0)

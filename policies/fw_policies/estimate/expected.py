@@ -39,16 +39,16 @@ def kinship(cells: Mapping[Cell, Outcomes], priors: Mapping[str, float]) -> Kins
     if not count and not priors:
         return None
     usual = sum(one.total for one in seen.values()) / count if count else sum(priors.values()) / len(priors)
-    models = {}
-    for model in {model for _, model in seen} | priors.keys():
-        mine = [one for (_, name), one in seen.items() if name == model]
-        total, n = sum(one.total for one in mine), sum(one.n for one in mine)
-        models[model] = (total + PSEUDO * priors.get(model, usual)) / (n + PSEUDO)
-    steps = {}
-    for step in {step for step, _ in seen}:
-        here = [(model, one) for (name, model), one in seen.items() if name == step]
-        above = sum(one.total - one.n * models[model] for model, one in here)
-        steps[step] = above / (sum(one.n for _, one in here) + PSEUDO)
+    sums = {model: (PSEUDO * prior, PSEUDO) for model, prior in priors.items()}
+    for (_, model), one in seen.items():
+        total, n = sums.get(model, (PSEUDO * usual, PSEUDO))
+        sums[model] = total + one.total, n + one.n
+    models = {model: total / n for model, (total, n) in sums.items()}
+    above: dict[str, tuple[float, float]] = {}
+    for (step, model), one in seen.items():
+        total, n = above.get(step, (0.0, PSEUDO))
+        above[step] = total + one.total - one.n * models[model], n + one.n
+    steps = {step: total / n for step, (total, n) in above.items()}
     left = []
     for (step, model), one in seen.items():
         kin = _kin(models[model], steps[step])

@@ -3,14 +3,17 @@
 from dataclasses import replace
 
 from fw_policies.estimate import cost as money
+from fw_policies.estimate.snapshot import Snapshot
 from fw_policies.model import Candidate, Exclusion, Exploration, Facts, MachinePrice, Outlook, Plan, Target
 from fw_policies.rules.ask import Ask, is_hard, note
 
 FLOOR = 0.5
-"""Share of the exploring that is spread evenly over all trials; the rest follows public priors, which order and never prove."""
+"""Share of the exploring that is spread evenly over all trials; the rest follows the quality to be expected, which orders and never proves."""
 AGAIN = 0.1
 """How much more rarely than the others a target is tried that was found too slow."""
 SLOW: frozenset[Exclusion] = frozenset({"ttft", "latency"})
+SHADOW = 8
+"""Answers that must be seen of a deployment at a step before it may answer a client: until then it is asked beside the call."""
 OVERHEAD = 1024
 """Tokens that a chat template may add to a request, at most."""
 _NEVER = frozenset({"pinned", "degraded", "infeasible", "explored"})
@@ -27,12 +30,15 @@ def explore(plan: Plan, ask: Ask) -> Plan:
     found = [c for c in plan.candidates if c.target.deployment not in serving and _may_be_tried(c, plan, bar)]
     if not found:
         return plan
-    usual, weights = _weights(found)
+    usual, weights = _weights(found, _likely(found, plan, ask))
     share = limits.share if usual else limits.share * AGAIN
     trials = tuple((weight, one.target) for weight, one in zip(weights, found, strict=True))
     purse = "/".join(part for part in (ask.policy.name, limits.scope) if part)
-    plan = replace(plan, exploration=Exploration(share, limits.max_cost, purse, trials))
-    return note(plan, "explore", f"{share:.3g} of the calls try one of {len(found)} that are not proven")
+    unseen = limits.max_loss == 0
+    shadows = frozenset(c.target.deployment for c in found if unseen or c.known.answers < SHADOW)
+    plan = replace(plan, exploration=Exploration(share, limits.max_cost, purse, trials, shadows, unseen))
+    beside = f", {len(shadows)} of them beside the call" if shadows else ""
+    return note(plan, "explore", f"{share:.3g} of the calls try one of {len(found)} that are not proven{beside}")
 
 
 def _bar(plan: Plan, ask: Ask, loss: float) -> float | None:
@@ -48,18 +54,28 @@ def _may_be_tried(candidate: Candidate, plan: Plan, bar: float | None) -> bool:
     return unproven and not (bar is not None and quality is not None and quality.high < bar)
 
 
-def _weights(found: list[Candidate]) -> tuple[bool, list[float]]:
+def _likely(found: list[Candidate], plan: Plan, ask: Ask) -> list[float | None]:
+    """What quality may be expected of each: from outcomes of this step and the agent's others, and from public priors; None: no idea."""
+    quality, estimates = ask.policy.quality, ask.world.estimates
+    if quality is None or not isinstance(estimates, Snapshot):
+        return [candidate.rank for candidate in found]
+    priors = {c.target.model: c.rank for c in plan.candidates if c.rank is not None}
+    name = quality.outcome
+    return [estimates.expected(ask.facts, c.target.model, outcome=name, priors=priors) for c in found]
+
+
+def _weights(found: list[Candidate], likely: list[float | None]) -> tuple[bool, list[float]]:
     """Whether any of them was not found too slow; and the probability of each, given that one is tried.
 
-    A floor for all, the rest by prior; one without a prior has the mean of the others. What was too slow is tried again, for it may
-    have become quick, but more rarely.
+    A floor for all, the rest by what is likely; where nobody has an idea, the mean of the others. What was too slow is tried again, for
+    it may have become quick, but more rarely.
     """
-    ranks = [candidate.rank for candidate in found if candidate.rank is not None and candidate.rank > 0]
-    mean = sum(ranks) / len(ranks) if ranks else 1.0
-    prior = [candidate.rank if candidate.rank is not None else mean for candidate in found]
-    total = sum(prior) or 1.0
+    known = [value for value in likely if value is not None and value > 0]
+    mean = sum(known) / len(known) if known else 1.0
+    guessed = [mean if value is None else value for value in likely]
+    total = sum(guessed) or 1.0
     scale = [AGAIN if candidate.excluded in SLOW else 1.0 for candidate in found]
-    weights = [by * (FLOOR / len(found) + (1 - FLOOR) * rank / total) for by, rank in zip(scale, prior, strict=True)]
+    weights = [by * (FLOOR / len(found) + (1 - FLOOR) * rank / total) for by, rank in zip(scale, guessed, strict=True)]
     return max(scale) == 1.0, [weight / sum(weights) for weight in weights]
 
 
@@ -77,6 +93,13 @@ def trial(plan: Plan, target: Target) -> Plan:
     if verify and len({target.model for target in targets}) > 1:
         found = replace(found, strategy="cascade")
     return note(found, "explore", f"{target.deployment} is tried: it is not proven")
+
+
+def beside(tried: Plan) -> Plan:
+    """The plan that only asks the first target of an explored plan, while another serves."""
+    first = tried.targets[0]
+    found = replace(tried, targets=(first,), strategy="single")
+    return note(found, "explore", f"{first.deployment} is asked beside the call: its answer is measured and not served")
 
 
 def worst(target: Target, facts: Facts, *, size: int, seconds: float, choices: int = 1) -> int | None:
