@@ -9,6 +9,7 @@ from fw_policies.estimate.expected import expected, kinship
 from fw_policies.estimate.outcomes import Outcomes
 from fw_policies.model import Facts
 from fw_policies.optimize import optimize
+from fw_policies.spec import parse
 from tests.policies.worlds import FACTS, policy, seen, target, world
 
 
@@ -95,9 +96,13 @@ def test_what_is_expected_to_be_better_is_tried_more_often() -> None:
     for model, good in (("good", 0.9), ("weak", 0.3)):
         for number in range(200):
             statistics.outcome(OutcomeSeen("coding", "plan", model, "tests_pass", float(number < good * 200)))
-    limits = {"share": "10%", "max_cost": "1 USD/day", "max_quality_loss": "5pt"}
+    asked = parse({
+        "policy": "coding", "baseline": "base", "quality": {"outcome": "tests_pass", "of": "step"},
+        "explore": {"share": "10%", "max_cost": "1 USD/day", "max_quality_loss": "5pt"},
+        "default": {"minimize": "cost", "require": ["quality >= 90% of baseline"]},
+    })  # fmt: skip
     here = world([target("base"), target("good"), target("weak")], statistics)
-    found = optimize(policy("quality >= 90% of baseline", explore=limits), FACTS, here).exploration
+    found = optimize(asked, FACTS, here).exploration
     assert found is not None
     share = {one.model: weight for weight, one in found.trials}
     assert share["good"] > 1.2 * share["weak"] > 0.25
