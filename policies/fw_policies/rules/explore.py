@@ -59,9 +59,15 @@ def _likely(found: list[Candidate], plan: Plan, ask: Ask) -> list[float | None]:
     quality, estimates = ask.policy.quality, ask.world.estimates
     if quality is None or not isinstance(estimates, Snapshot):
         return [candidate.rank for candidate in found]
-    priors = {c.target.model: c.rank for c in plan.candidates if c.rank is not None}
-    name = quality.outcome
-    return [estimates.expected(ask.facts, c.target.model, outcome=name, priors=priors) for c in found]
+    world, known = ask.world.priors, ask.memory.get("likely")
+    if known is None or known[0] is not world:
+        known = ask.memory["likely"] = (world, {})
+    values: dict[str, float | None] = known[1]
+    if any(c.target.model not in values for c in found):
+        priors = {c.target.model: c.rank for c in plan.candidates if c.rank is not None}
+        for model in {c.target.model for c in plan.candidates}:
+            values[model] = estimates.expected(ask.facts, model, outcome=quality.outcome, priors=priors)
+    return [values[c.target.model] for c in found]
 
 
 def _weights(found: list[Candidate], likely: list[float | None]) -> tuple[bool, list[float]]:
