@@ -12,6 +12,8 @@ from fw_policies.model import Estimate, Estimates, Facts, MachinePrice, Outlook,
 Key = tuple[str, ...]
 PLACES = 4096
 """Steps that prospects are remembered for; their names come from clients."""
+LEAST = 5
+"""Calls from which it is known how far the size of a request is from what is billed."""
 SIZES = 512
 """Sizes of requests that a prospect remembers its outlook for; there are eight per doubling."""
 
@@ -76,7 +78,16 @@ class Snapshot(Estimates):
         edge = None if used is None else used.percentile(share, confidence)
         if price is None or edge is None:
             return None
-        return cost.tokens(facts.input_tokens, price.input) + edge * price.output / cost.MILLION
+        size = facts.input_tokens * self.factor((facts.agent, facts.step, target.model))
+        return cost.tokens(size, price.input) + edge * price.output / cost.MILLION
+
+    def factor(self, key: Key) -> float:
+        """What a request's size must be multiplied by to get the input that is billed, by (agent, step, model): 1 while nobody knows.
+
+        Sizes are guessed from bytes before a call, and every model counts tokens in its own way.
+        """
+        found = self._tables["read"].get(key)
+        return found.sum / found.n if found is not None and found.n >= LEAST else 1.0
 
     def cached(self, key: Key) -> float | None:
         """The share of input that came from the provider's cache, by (agent, step, deployment); None: nobody reported any."""
@@ -86,6 +97,11 @@ class Snapshot(Estimates):
         """The estimate of one histogram."""
         found = self._tables[kind].get(key)
         return None if found is None else found.estimate(confidence)
+
+    def seen(self, key: Key) -> int:
+        """Answers of (agent, step, deployment) that did not fail."""
+        found = self._tables["latency"].get(key)
+        return 0 if found is None else found.n
 
     def spread(self, kind: str, key: Key, share: float) -> tuple[float, float] | None:
         """Where the next value lies with probability `share`."""
@@ -164,6 +180,12 @@ class Prospect:
         agent, step = self._place[:2]
         return self._snapshot.cached((agent, step, self.target.deployment))
 
+    @property
+    def answers(self) -> int:
+        """Answers seen of the target at the step, whatever came of them."""
+        agent, step, _, _ = self._place
+        return self._snapshot.seen((agent, step, self.target.deployment))
+
     def at(self, input_tokens: int) -> Outlook:
         """The outlook for a request of this size."""
         found = self._at.get(input_tokens)
@@ -184,10 +206,13 @@ class Prospect:
         used = self._snapshot.spread("machine", here, share) if isinstance(price, MachinePrice) else None
         if used is not None and isinstance(price, MachinePrice):
             found["cost"] = (used[0] * price.hour / cost.HOUR, used[1] * price.hour / cost.HOUR)
-        written = self._snapshot.spread("tokens", (agent, step, self.target.model), share)
+        of_model = (agent, step, self.target.model)
+        written, read = (self._snapshot.spread(kind, of_model, share) for kind in ("tokens", "read"))
         if written is not None and isinstance(price, TokenPrice):
-            read = cost.tokens(input_tokens, price.input)
-            low, high = (read + edge * price.output / cost.MILLION for edge in written)
+            low, high = (
+                cost.tokens(input_tokens * size, price.input) + edge * price.output / cost.MILLION
+                for size, edge in zip(read or (1.0, 1.0), written, strict=True)
+            )
             found["cost"] = (low, high)
         return found
 
@@ -196,9 +221,11 @@ class Prospect:
         if not isinstance(price, TokenPrice) or base.output_tokens is None:
             return base
         share = self.cached
-        read = cost.tokens(input_tokens, price.input)
+        agent, step, _, _ = self._place
+        size = input_tokens * self._snapshot.factor((agent, step, self.target.model))
+        read = cost.tokens(size, price.input)
         if share and price.cached_input is not None:
-            read -= round(share * (read - cost.tokens(input_tokens, price.cached_input)))
+            read -= round(share * (read - cost.tokens(size, price.cached_input)))
         paid = _scaled(base.output_tokens, price.output / cost.MILLION, read)
         return Outlook(base.quality, base.ttft, base.latency, paid, base.output_tokens, base.tpot)
 

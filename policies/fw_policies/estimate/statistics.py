@@ -11,8 +11,11 @@ from fw_policies.estimate.snapshot import Key, Snapshot
 SEPARATOR = "\x1f"
 VERSION = 4
 READABLE = frozenset({2, 3, 4})
-KINDS = ("ttft", "latency", "tpot", "tokens", "machine", "place")
-"""Histograms: ttft, latency, tpot, machine by (agent, step, deployment); tokens by (agent, step, model); place: ttft by (deployment,)."""
+KINDS = ("ttft", "latency", "tpot", "tokens", "read", "machine", "place")
+"""Histograms: ttft, latency, tpot, machine by (agent, step, deployment); tokens by (agent, step, model); place: ttft by (deployment,).
+
+Read, by (agent, step, model): the input that was billed ÷ what it was taken for when the call was planned.
+"""
 
 RECENT = ("ttft", "latency", "tpot", "machine", "place")
 """Those that forget: a deployment that has become slow, or quick again, is judged by its last calls."""
@@ -37,6 +40,8 @@ class Observation:
     cost: int | None = None
     machine_seconds: float | None = None
     error_type: str = ""
+    expected_tokens: int | None = None
+    """What the input was taken for when the call was planned."""
 
     @property
     def tpot(self) -> float | None:
@@ -90,6 +95,8 @@ class Statistics:
             self._at("tpot", here).add(seen.tpot)
         if seen.machine_seconds is not None:
             self._at("machine", here).add(seen.machine_seconds)
+        if seen.input_tokens and seen.expected_tokens:
+            self._at("read", (seen.agent, seen.step, seen.model)).add(seen.input_tokens / seen.expected_tokens)
         if seen.cached_tokens is not None and seen.input_tokens:
             read, cached = self._cached.get(here, (0.0, 0.0))
             fading = 1 - 1 / WINDOW

@@ -290,7 +290,9 @@ def _bill(share: float, target: Target, ask: Ask) -> _Bill | None:
         if edge is None:
             return None
         fixed += edge
-    return _Bill(fixed, tuple(one.price.input for one in walk if isinstance(one.price, TokenPrice)))
+    factors = [estimates.factor((ask.facts.agent, ask.facts.step, one.model)) for one in walk]
+    priced = [(one.price, by) for one, by in zip(walk, factors, strict=True) if isinstance(one.price, TokenPrice)]
+    return _Bill(fixed, tuple(round(price.input * by) for price, by in priced))
 
 
 def _capped(line: Requirement, ask: Ask) -> Judge:
