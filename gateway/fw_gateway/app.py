@@ -91,6 +91,12 @@ class Gateway:
             await asyncio.sleep(SAVE)
             await self.save_now()
 
+    async def work(self) -> None:
+        """What goes on beside calls, until cancelled: saving, and asking what is not proven enough to serve."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.save())
+            group.create_task(self._engine.work())
+
     async def save_now(self) -> None:
         """Keep what was learnt, when there is something new."""
         if not self._worlds.dirty:
@@ -219,10 +225,10 @@ async def _serve(config: Config, ready: Callable[[str], None]) -> int:
         gateway.listening = True
         ready(address(config.server.host, runner.addresses[0][1]))
         async with asyncio.TaskGroup() as group:
-            saving = group.create_task(gateway.save())
+            working = group.create_task(gateway.work())
             await stop.wait()
             await gateway.limits.drained(config.server.drain, hurry)
-            saving.cancel()
+            working.cancel()
     except asyncio.CancelledError:
         if not stop.is_set():
             raise

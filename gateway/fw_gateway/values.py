@@ -51,6 +51,15 @@ class Trace:
         return bool(self.flags & 1)
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The call that another is asked beside."""
+
+    decision_id: str
+    trace_id: str
+    span_id: str
+
+
 @dataclass(slots=True)
 class Call:
     """One request, parsed as far as it must be. `body` is what the client sent, byte for byte."""
@@ -90,6 +99,8 @@ class Call:
     key_id: str = ""
     scheme: str = "http"
     server: tuple[str, int] = ("", 0)
+    shadow: Origin | None = None
+    """Asked beside a call, for measurement alone: nobody waits for it, and nobody is told."""
 
 
 @dataclass(slots=True)

@@ -54,11 +54,16 @@ def tried(plan: Plan, draw: float, affordable: Callable[[Target], bool]) -> Plan
 
 
 def kept(plan: Plan, affordable: Callable[[Target], bool]) -> float:
-    """The probability that `plan` itself serves, and nothing that is explored."""
+    """The probability that `plan` itself serves, and nothing that is explored; it also serves while another is asked beside it."""
     found = plan.exploration
-    if found is None or not any(weight > 0 and affordable(trial) for weight, trial in found.trials):
+    if found is None:
         return 1.0
-    return 1.0 - found.share
+    trials = [(weight, trial) for weight, trial in found.trials if weight > 0 and affordable(trial)]
+    total = sum(weight for weight, _ in trials)
+    if total <= 0:
+        return 1.0
+    live = sum(weight for weight, trial in trials if trial.deployment not in found.shadows)
+    return 1.0 - found.share * live / total
 
 
 def weighed(plan: Plan, share: float) -> Plan:

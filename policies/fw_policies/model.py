@@ -152,6 +152,11 @@ class Outlook:
     tpot: Estimate | None = None
     """Seconds per output token after the first, of answers that were streamed."""
 
+    @property
+    def answers(self) -> int:
+        """Those behind its latency."""
+        return 0 if self.latency is None else int(self.latency.n)
+
     def at(self, input_tokens: int) -> "Outlook":
         """Itself, whatever the size."""
         return self
@@ -202,6 +207,11 @@ class Known(Protocol):
     @property
     def cached(self) -> float | None:
         """The share of input that is expected to come from the provider's cache; None: nobody reported any."""
+        ...
+
+    @property
+    def answers(self) -> int:
+        """Answers seen of the target at the step, whatever came of them."""
         ...
 
     def at(self, input_tokens: int) -> Outlook:
@@ -321,6 +331,10 @@ class Exploration:
     """Name of the account that this is paid from."""
     trials: tuple[tuple[float, Target], ...]
     """Each with its probability, given that something is tried; they sum to 1. `rules.explore.trial` makes the plan of the one drawn."""
+    shadows: frozenset[str] = frozenset()
+    """Deployments of which too little was seen to let them answer anybody: they are asked beside a call, and only measured."""
+    unseen: bool = False
+    """Nothing that is explored may ever be served: no loss of quality is allowed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,40 @@
 """What is left to chance in a plan: what is explored, which arm serves, and what stays as it began."""
 
 from collections import OrderedDict
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from fw_gateway import clock
 from fw_gateway.engine.purses import Purses, Reserved
 from fw_gateway.ledger import Ledger
 from fw_gateway.values import Attempt, Call
 from fw_policies import draw
-from fw_policies.model import Facts, Plan, Target
-from fw_policies.rules.explore import worst
+from fw_policies.model import Exploration, Facts, Plan, Target
+from fw_policies.rules import explore
 from fw_policies.spec import Policy
 
 MEMORY = 20_000
 """Runs and threads whose model is remembered; the one that was quiet for longest is forgotten first."""
 _MADE = 512
 """Drawn plans that are kept, so that equal draws give the same object: the ledger knows plans by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What is asked beside a call, and what was set aside for it."""
+
+    plan: Plan
+    reserved: Reserved
+
+
+class Chosen(NamedTuple):
+    """What a draw came to."""
+
+    plan: Plan
+    """That serves."""
+    reserved: Reserved | None = None
+    """Set aside for its first target, when it is explored."""
+    beside: Beside | None = None
 
 
 class Chooser:
@@ -25,27 +45,38 @@ class Chooser:
         self._purses = Purses(ledger)
         self._began: OrderedDict[tuple[str, ...], str] = OrderedDict()
         self._made: dict[tuple[object, ...], tuple[Plan, Plan]] = {}
+        self.shadowing = False
+        """Whether somebody asks beside calls. Until then what has not been seen yet is tried at once, where a loss is allowed."""
 
-    async def choose(self, call: Call, policy: Policy, facts: Facts, plan: Plan) -> tuple[Plan, Reserved | None]:
-        """The plan that serves this call, and what was set aside when it is explored."""
+    async def choose(self, call: Call, policy: Policy, facts: Facts, plan: Plan) -> Chosen:
+        """The plan that serves this call, what was set aside when it is explored, and what is asked beside it."""
+        if plan.exploration is not None and plan.exploration.shadows and not self.shadowing:
+            plan = _unshadowed(plan, plan.exploration)
         who, rules = call.identity, policy.rules(facts)
         held = {"loop": who.run, "conversation": who.thread}.get(rules.sticky, "")
         place = (policy.name, who.agent, facts.step)
         key = (*place, rules.sticky, held) if held else (*place, "task", who.idempotency_key or who.task)
         keyed = bool(key[-1])
+        beside, kept = None, 1.0
         if plan.exploration is not None:
             first = draw.uniform("explore", *key) if keyed else clock.uniform()
+            await self._purses.open(plan.exploration.purse, plan.exploration.max_cost)
+            if plan.exploration.shadows:
+                kept = draw.kept(plan, lambda trial: self._affords(call, facts, plan, trial))
             tried, reserved = await self._tried(call, facts, plan, first)
-            if tried is not None:
-                return self._same(plan, tried), reserved
-        kept = draw.kept(plan, lambda trial: self._affords(call, facts, plan, trial))
+            if tried is not None and reserved is not None:
+                if tried.targets[0].deployment not in plan.exploration.shadows:
+                    return Chosen(self._same(plan, tried), reserved)
+                beside = Beside(explore.beside(tried), reserved)
+            else:
+                kept = draw.kept(plan, lambda trial: self._affords(call, facts, plan, trial))
         if held and plan.arms:
             found = draw.sticky_arm(plan, *key)
         else:
             found = draw.arm(plan, draw.uniform("arm", *key) if keyed else clock.uniform()) if plan.arms else plan
         if held and not plan.arms:
             found = self._stays(found, key)
-        return self._same(plan, draw.weighed(found, kept)), None
+        return Chosen(self._same(plan, draw.weighed(found, kept)), None, beside)
 
     def settle(self, reserved: Reserved, attempts: list[Attempt]) -> None:
         """The explored attempts are over: what they did not use may be used again."""
@@ -61,7 +92,6 @@ class Chooser:
         found = plan.exploration
         if found is None:
             return None, None
-        await self._purses.open(found.purse, found.max_cost)
         for _ in range(len(found.trials) + 1):
             tried = draw.tried(plan, first, lambda trial: self._affords(call, facts, plan, trial))
             amount = self._cost(call, facts, tried.targets[0]) if tried is not None else None
@@ -81,7 +111,7 @@ class Chooser:
         left = max(0.0, call.deadline - clock.monotonic())
         asked = call.fields.get("n")
         choices = asked if isinstance(asked, int) and asked > 1 else 1
-        return worst(trial, facts, size=len(call.body), seconds=left, choices=choices)
+        return explore.worst(trial, facts, size=len(call.body), seconds=left, choices=choices)
 
     def _stays(self, plan: Plan, key: tuple[str, ...]) -> Plan:
         began = self._began.get(key)
@@ -105,3 +135,7 @@ class Chooser:
             self._made.clear()
         self._made[*which, found.effort, found.verify] = (plan, found)
         return found
+
+
+def _unshadowed(plan: Plan, found: Exploration) -> Plan:
+    return replace(plan, exploration=None if found.unseen else replace(found, shadows=frozenset()))

@@ -16,6 +16,7 @@ from fw_gateway.engine.facts import facts
 from fw_gateway.engine.journey import Asking, Committed, Exhausted, Journey, drive
 from fw_gateway.engine.pending import Pending
 from fw_gateway.engine.replies import cure, headers_of, receipt, refusal, whole
+from fw_gateway.engine.shadows import Shadows
 from fw_gateway.engine.trying import Trying
 from fw_gateway.errors import (
     BudgetExceeded,
@@ -68,6 +69,7 @@ class Engine:
         self._recorder = recorder
         self._trying = Trying(config, worlds, route)
         self._pending = Pending(self._unjudged)
+        self._shadows = Shadows(self._shadowed, self._chooser)
         self._endpoints = {endpoint.target.deployment: endpoint for endpoint in config.endpoints}
         self._runs = Runs()
 
@@ -111,7 +113,9 @@ class Engine:
             known = facts(call, policy, model)
             plan = self._worlds.plan(policy, known)
             if policy is not None and (plan.targets or plan.arms):
-                plan, journey.reserved = await self._chooser.choose(call, policy, known, plan)
+                plan, journey.reserved, beside = await self._chooser.choose(call, policy, known, plan)
+                if beside is not None:
+                    self._shadows.offer(call, beside)
             record.plan = plan
             record.routing = clock.monotonic() - start
             if not plan.targets:
@@ -135,6 +139,39 @@ class Engine:
             return self._accepted(journey, asking)
         said = self._reject(journey, asking.answer, asking.check, "rejected by the client")
         return await self._guarded(journey, self._walk(journey, said))
+
+    async def work(self) -> None:
+        """Ask beside calls what is not proven enough to serve, until cancelled."""
+        await self._shadows.work()
+
+    async def _shadowed(self, call: Call, plan: Plan) -> Record:
+        """Ask the one target of `plan`; the finished record, whatever became of it."""
+        record = Record(call, plan, routed_ns=call.started_ns)
+        journey = Journey(record)
+        try:
+            found = await self._trying.open(journey, Open(plan.targets[0], hold=True))
+            if isinstance(found, Opened):
+                self._measured(found, plan, call)
+        except GatewayError as error:  # before anything was sent
+            record.error_type = error.error_type
+        finally:
+            record.ended = clock.monotonic()
+            done = record.attempts[-1] if record.attempts else None
+            record.status = (done.status if done is not None else None) or 0
+            record.outcome = "direct" if done is not None and done.outcome == "success" else "failed"
+            if done is not None:
+                record.error_type = done.error_type
+                self._learn(journey)
+        return record
+
+    def _measured(self, found: Opened, plan: Plan, call: Call) -> None:
+        """Whether an answer that nobody sees passes the built-in checks; a check of the client's own stays unknown."""
+        body = found.body if isinstance(found.body, bytes) else b""
+        said = rejected(plan.verify, messages(body, stream=call.stream), call.fields)
+        if said is not None:
+            found.attempt.outcome, found.attempt.check, found.attempt.accepted = "rejected", said[0], False
+        elif plan.verify and all(map(checks.is_built_in, plan.verify)):
+            found.attempt.accepted = True
 
     def _accepted(self, journey: Journey, asking: Asking) -> Reply:
         """The client has the answer already; it is told what the call has cost."""
@@ -315,8 +352,11 @@ class Engine:
             record.outcome = "cascaded"
         elif len(record.attempts) > 1:
             record.outcome = "fell_back" if len(deployments) > 1 else "retried"
-        seconds = {one.attempt.number: one.machine_seconds for one in journey.tries if one.machine_seconds is not None}
-        self._worlds.observe(record, seconds)
         if record.call.identity.run and (cost := record.cost):
             self._runs.spend(record.call.identity.run, cost)
-        self._recorder.put(record)
+        self._learn(journey)
+
+    def _learn(self, journey: Journey) -> None:
+        seconds = {one.attempt.number: one.machine_seconds for one in journey.tries if one.machine_seconds is not None}
+        self._worlds.observe(journey.record, seconds)
+        self._recorder.put(journey.record)

@@ -92,7 +92,7 @@ class Trying:
             route,
             self._worlds.deployments[target.deployment],
             number=len(journey.tries) + 1,
-            reason=reason,  # type: ignore[arg-type]
+            reason=reason if call.shadow is None else "shadow",  # type: ignore[arg-type]
         )
         if previous is not None:
             one.attempt.follows, one.attempt.trigger = previous.number, previous.error_type

@@ -47,7 +47,7 @@ _CALLS = """
     SELECT c.decision_id, c.agent, c.step, c.run, c.task, c.attempt, c.labels, p.policy, p.version, c.propensity,
            c.cost, c.latency, c.input_tokens, c.served_model, c.attempts
     FROM calls c JOIN plans p ON p.digest = c.plan
-    WHERE c.started_ns >= ? AND c.operation = 'chat' AND p.policy != '' AND c.attempts != '[]'
+    WHERE c.started_ns >= ? AND c.operation = 'chat' AND p.policy != '' AND c.attempts != '[]' AND c.shadow_of IS NULL
     ORDER BY c.started_ns, c.decision_id
 """
 """Calls that named their model have no policy and are no decision of ours."""

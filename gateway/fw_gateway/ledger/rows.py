@@ -12,7 +12,7 @@ CALL_COLUMNS = (
     "decision_id", "started_ns", "trace_id", "span_id", "request_id", "operation", "agent", "step", "run", "thread", "path",
     "task", "attempt", "labels", "key_id", "model", "stream", "embedded", "plan", "propensity", "explored", "status", "outcome",
     "error_type", "served_model", "served_deployment", "latency", "ttft", "routing", "input_tokens", "output_tokens",
-    "cached_tokens", "cache_write_tokens", "reasoning_tokens", "cost", "attempts",
+    "cached_tokens", "cache_write_tokens", "reasoning_tokens", "cost", "attempts", "shadow_of",
 )  # fmt: skip
 
 INSERT_CALL = f"INSERT OR IGNORE INTO calls ({', '.join(CALL_COLUMNS)}) VALUES ({', '.join('?' * len(CALL_COLUMNS))})"  # noqa: S608
@@ -71,6 +71,7 @@ def call_row(record: Record, digest: str | None) -> tuple[Any, ...]:
         *_tokens(record.attempts),
         record.cost,
         orjson.dumps([_attempt(attempt, record) for attempt in record.attempts]).decode(),
+        None if call.shadow is None else call.shadow.decision_id,
     )
 
 

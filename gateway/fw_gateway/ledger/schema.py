@@ -93,6 +93,9 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE plans ADD COLUMN latency_low REAL;   -- seconds
     ALTER TABLE plans ADD COLUMN latency_high REAL;
     """,
+    """
+    ALTER TABLE calls ADD COLUMN shadow_of TEXT;     -- decision_id of the call that this was asked beside; NULL: a call of a client
+    """,
 )
 
 

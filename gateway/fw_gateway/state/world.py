@@ -101,6 +101,8 @@ class Worlds:
         """Learn from a finished call. `machine_seconds` by attempt number."""
         agent, step = self._counted(record.call.identity.agent, record.call.identity.step)
         now = clock.monotonic()
+        looked = record.plan.candidates if record.plan is not None else ()
+        expected = looked[0].size if looked else None
         for attempt in record.attempts:
             if attempt.outcome not in {"success", "rejected", "error", "timeout"}:
                 continue
@@ -118,6 +120,7 @@ class Worlds:
                     ttft=attempt.ttft,
                     latency=latency,
                     input_tokens=usage.input_tokens if usage else None,
+                    expected_tokens=expected,
                     output_tokens=usage.output_tokens if usage else None,
                     cached_tokens=usage.cached_tokens if usage else None,
                     cost=attempt.cost,

@@ -57,6 +57,8 @@ class Events:
         """Everything that is to be logged of one call, in order of time."""
         call, plan = record.call, record.plan
         made: list[Event] = []
+        if call.shadow is not None:
+            return [_exception(attempt, record) for attempt in record.attempts if attempt.error_type]
         if plan is not None:
             made.append(_event(record, "fw.route.decision", max(record.routed_ns, call.started_ns)))
             made[0].span_id = rendered.route_id

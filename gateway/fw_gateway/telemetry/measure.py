@@ -47,6 +47,10 @@ class Measurer:
         now = spans.at(call, record.ended)
         served = record.served or (record.attempts[-1] if record.attempts else None)
         span_id = served.span_id if served is not None else call.span_id
+        if call.shadow is not None:  # nobody's call: its attempt alone is counted
+            for attempt in record.attempts:
+                self._attempt(attempt, record, now, sampled=sampled)
+            return
         exemplar = (duration, now, call.trace.trace_id, span_id) if sampled else None
         labels = (self._alias(call), record.outcome, error)
         self._call.observe(labels, duration, exemplar)

@@ -119,10 +119,9 @@ def scope(name: str, version: str, schema_url: str) -> InstrumentationScope:
 def readable(span: Span, resource: Resource, named: InstrumentationScope) -> ReadableSpan:
     """Our span as the SDK's."""
     state = TraceState.from_header([span.state]) if span.state else TraceState()
-    number = int(span.trace_id, 16)
 
-    def context(span_id: str, *, remote: bool = False) -> SpanContext:
-        return SpanContext(number, int(span_id, 16), remote, TraceFlags(span.flags), state)
+    def context(span_id: str, *, remote: bool = False, trace: str = "") -> SpanContext:
+        return SpanContext(int(trace or span.trace_id, 16), int(span_id, 16), remote, TraceFlags(span.flags), state)
 
     attributes: Any = span.attributes  # a wider type than the SDK's: an unknown in a list is None
     status = Status(StatusCode.UNSET) if span.error is None else Status(StatusCode.ERROR, span.error or None)
@@ -132,7 +131,7 @@ def readable(span: Span, resource: Resource, named: InstrumentationScope) -> Rea
         parent=context(span.parent_id, remote=span.remote) if span.parent_id else None,
         resource=resource,
         attributes=attributes,
-        links=[Link(context(link.span_id), {"fw.link.type": link.kind}) for link in span.links],
+        links=[Link(context(link.span_id, trace=link.trace_id), {"fw.link.type": link.kind}) for link in span.links],
         kind=_KINDS[span.kind],
         status=status,
         start_time=span.start,

@@ -93,10 +93,11 @@ class Fragment:
 
 @dataclass(slots=True)
 class Link:
-    """A pointer to another span of the same trace; `kind` is `fw.link.type`."""
+    """A pointer to another span, of the same trace unless another is named; `kind` is `fw.link.type`."""
 
     span_id: str
     kind: str
+    trace_id: str = ""
 
 
 @dataclass(slots=True)
@@ -171,17 +172,16 @@ def _listed(shared: Iterable[Fragment], own: Mapping[str, Value]) -> str:
 
 _LINK_TEXT = {
     kind: Fragment({"fw.link.type": kind}).text
-    for kind in ("decided_by", "retry_of", "fallback_of", "hedge_of", "cascade_of")
+    for kind in ("decided_by", "retry_of", "fallback_of", "hedge_of", "cascade_of", "shadow_of")
 }
 
 
 def _links(span: Span) -> str:
-    return ",".join(
-        [
-            f'{{"traceId":"{span.trace_id}","spanId":"{link.span_id}","attributes":[{_LINK_TEXT[link.kind]}],"flags":{_REMOTE_KNOWN}}}'
-            for link in span.links
-        ]
-    )
+    return ",".join([_link(link, link.trace_id or span.trace_id) for link in span.links])
+
+
+def _link(link: Link, trace: str) -> str:
+    return f'{{"traceId":"{trace}","spanId":"{link.span_id}","attributes":[{_LINK_TEXT[link.kind]}],"flags":{_REMOTE_KNOWN}}}'
 
 
 def span_text(span: Span) -> str:

@@ -108,7 +108,7 @@ class Renderer:
         made = Rendered([], "", rolled, who)
         if not call.embedded:
             made.spans.append(self._server(record, made, last))
-        if plan is not None:
+        if plan is not None and call.shadow is None:
             made.route_id = clock.span_id()
             made.spans.append(self._route(record, plan, made, last))
         if record.attempts:
@@ -163,14 +163,16 @@ class Renderer:
         return Span(
             trace_id=call.trace.trace_id,
             span_id=attempt.span_id,
-            parent_id=call.span_id,
+            parent_id="" if call.shadow is not None else call.span_id,
             name=f"{call.operation} {attributes.short(target.upstream_model)}",
             kind=CLIENT,
             start=start,
             end=max(start, end),
             own=own,
             shared=(self._targets[call.operation][target], self._outcome(attempt), made.who),
-            links=_links(attempt, record.attempts, made.route_id),
+            links=_links(attempt, record.attempts, made.route_id)
+            if call.shadow is None
+            else (Link(call.shadow.span_id, "shadow_of", call.shadow.trace_id),),
             state=call.trace.state,
             error=describe(attempt) if attempt.error_type else None,
             flags=call.trace.flags,
