@@ -93,6 +93,11 @@ LEARNT = 50
 """Calls from which a deployment's usual latency and errors are learnt."""
 SHIFT = 1.0
 """Standard deviations of slowing down that are looked for."""
+LEAST_SPREAD = 0.25
+"""Of logarithms of latency: calls are not independent, and a machine that is busier than usual moves them all by a fifth.
+
+What is slower by less than a half is left to the histograms, which keep to the newest calls and are held against what is required.
+"""
 _CAUTION = 1.25
 """Times the spread that was learnt, and quarter of it above the mean: fifty calls do not know them exactly."""
 
@@ -116,7 +121,7 @@ def call(state: Cusum, *, latency: float | None) -> Cusum:
         n, delta = state.n + 1, log - state.mean
         mean = state.mean + delta / n
         return replace(state, n=n, mean=mean, squares=state.squares + delta * (log - mean))
-    spread = max(0.05, math.sqrt(state.squares / (LEARNT - 1))) * _CAUTION
+    spread = max(LEAST_SPREAD, math.sqrt(state.squares / (LEARNT - 1))) * _CAUTION
     # One wild call is no drift: its surprise is cut at four deviations.
     z = min(4.0, (log - state.mean) / spread - (_CAUTION - 1))
     return replace(state, slow=max(0.0, state.slow + SHIFT * z - SHIFT**2 / 2))
