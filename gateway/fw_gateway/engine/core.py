@@ -69,7 +69,7 @@ class Engine:
         self._recorder = recorder
         self._trying = Trying(config, worlds, route)
         self._pending = Pending(self._unjudged)
-        self._shadows = Shadows(self._shadowed, self._chooser)
+        self._shadows = Shadows(self._trying, self._chooser, self._learn)
         self._endpoints = {endpoint.target.deployment: endpoint for endpoint in config.endpoints}
         self._runs = Runs()
 
@@ -143,35 +143,6 @@ class Engine:
     async def work(self) -> None:
         """Ask beside calls what is not proven enough to serve, until cancelled."""
         await self._shadows.work()
-
-    async def _shadowed(self, call: Call, plan: Plan) -> Record:
-        """Ask the one target of `plan`; the finished record, whatever became of it."""
-        record = Record(call, plan, routed_ns=call.started_ns)
-        journey = Journey(record)
-        try:
-            found = await self._trying.open(journey, Open(plan.targets[0], hold=True))
-            if isinstance(found, Opened):
-                self._measured(found, plan, call)
-        except GatewayError as error:  # before anything was sent
-            record.error_type = error.error_type
-        finally:
-            record.ended = clock.monotonic()
-            done = record.attempts[-1] if record.attempts else None
-            record.status = (done.status if done is not None else None) or 0
-            record.outcome = "direct" if done is not None and done.outcome == "success" else "failed"
-            if done is not None:
-                record.error_type = done.error_type
-                self._learn(journey)
-        return record
-
-    def _measured(self, found: Opened, plan: Plan, call: Call) -> None:
-        """Whether an answer that nobody sees passes the built-in checks; a check of the client's own stays unknown."""
-        body = found.body if isinstance(found.body, bytes) else b""
-        said = rejected(plan.verify, messages(body, stream=call.stream), call.fields)
-        if said is not None:
-            found.attempt.outcome, found.attempt.check, found.attempt.accepted = "rejected", said[0], False
-        elif plan.verify and all(map(checks.is_built_in, plan.verify)):
-            found.attempt.accepted = True
 
     def _accepted(self, journey: Journey, asking: Asking) -> Reply:
         """The client has the answer already; it is told what the call has cost."""
