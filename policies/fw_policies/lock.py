@@ -6,7 +6,8 @@ its expiry; the gateway serves the baseline as soon as one of them no longer hol
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,6 +62,52 @@ class LockedStep:
     """Why nothing is certified."""
     more: int | None = None
     """Runs more of each model that would decide it."""
+    verify: tuple[str, ...] = ()
+    """Checks under which it was proven: an arm of several models is a cascade, each answering what those before it got rejected."""
+    dual: float | None = None
+    """Nano-USD per 1,000 runs of the step that one point less of quality would save, at the margin."""
+    mix: "Mix | None" = None
+    """What the calls that proved it were like."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """Calls counted by what they are like: the size of their input, and the labels that the policy looks at."""
+
+    labels: tuple[str, ...]
+    """Names of these labels."""
+    calls: Mapping[str, int]
+    """`cell` -> calls."""
+
+
+LIKE = 5
+"""Calls of a kind that a proof must rest on before others of that kind are covered by it."""
+
+
+def cell(input_tokens: int | None, labels: Iterable[tuple[str, str]], names: Sequence[str]) -> str:
+    """What a call is like: its input tokens up to the next power of two, then the labels of these names that it has."""
+    size = "?" if input_tokens is None else str(1 << max(0, math.ceil(math.log2(max(1, input_tokens)))))
+    return " ".join([size, *(f"{name}={value}" for name, value in sorted(labels) if name in names)])
+
+
+def coverage(step: LockedStep, recent: Mapping[str, int]) -> float | None:
+    """The share of recent calls (`cell` -> count) that are like the data which proved it; None: not known."""
+    total = sum(recent.values())
+    if step.mix is None or not total:
+        return None
+    return sum(count for name, count in recent.items() if step.mix.calls.get(name, 0) >= LIKE) / total
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A shared self-hosted deployment, as the compiled plans load it."""
+
+    capacity: float
+    """Output tokens per second."""
+    load: float
+    """Of these, in the busiest hour: by the lock's own steps and by everything else that was seen."""
+    price: float
+    """Nano-USD per hour that a second such machine would save at the margin: the shadow price of a machine-hour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +127,8 @@ class Lock:
     prices: str
     seed: int
     steps: Mapping[str, LockedStep] = field(default_factory=dict)
+    machines: Mapping[str, Machine] = field(default_factory=dict)
+    """Deployment -> its load and price, for those whose capacity the config states."""
 
     @property
     def digest(self) -> str:
@@ -103,7 +152,7 @@ class Lock:
 
 def to_dict(lock: Lock) -> dict[str, Any]:
     """Plain values, in the order a person reads them."""
-    return {
+    out: dict[str, Any] = {
         "lock": VERSION,
         "policy": lock.policy,
         "version": lock.version,
@@ -114,6 +163,16 @@ def to_dict(lock: Lock) -> dict[str, Any]:
         "seed": lock.seed,
         "steps": {name: _step(step) for name, step in sorted(lock.steps.items())},
     }
+    if lock.machines:
+        out["machines"] = {
+            name: {
+                "capacity": one.capacity,
+                "load": round(one.load, 3),
+                "price_nano_usd_per_hour": round(one.price),
+            }
+            for name, one in sorted(lock.machines.items())
+        }
+    return out
 
 
 def _step(step: LockedStep) -> dict[str, Any]:
@@ -131,6 +190,12 @@ def _step(step: LockedStep) -> dict[str, Any]:
         out["reason"] = step.reason
     if step.more is not None:
         out["more"] = step.more
+    if step.verify:
+        out["verify"] = list(step.verify)
+    if step.dual is not None:
+        out["dual_nano_usd"] = round(step.dual, 3)
+    if step.mix is not None:
+        out["mix"] = {"labels": list(step.mix.labels), "calls": dict(sorted(step.mix.calls.items()))}
     return out
 
 
@@ -153,6 +218,7 @@ def from_dict(found: Any) -> Lock:
         return Lock(
             str(found["policy"]), str(found["version"]), str(found["baseline"]), str(found["made"]), str(data["digest"]),
             str(data["since"]), str(data["until"]), str(found["prices"]), int(found["seed"]), steps,
+            {str(name): _machine(one) for name, one in found.get("machines", {}).items()},
         )  # fmt: skip
     except (KeyError, TypeError, AttributeError, ValueError) as fault:
         raise Unfit(f"this lock cannot be read: {type(fault).__name__}: {fault}.") from fault
@@ -173,8 +239,19 @@ def _read_step(found: Mapping[str, Any]) -> LockedStep:
         )  # fmt: skip
     return LockedStep(
         arms, certificate, _triple(found.get("cost_nano_usd")), _triple(found.get("saved")), str(found.get("reason", "")),
-        None if found.get("more") is None else int(found["more"]),
+        None if found.get("more") is None else int(found["more"]), tuple(map(str, found.get("verify", ()))),
+        None if found.get("dual_nano_usd") is None else float(found["dual_nano_usd"]), _mix(found.get("mix")),
     )  # fmt: skip
+
+
+def _mix(found: Any) -> Mix | None:
+    if found is None:
+        return None
+    return Mix(tuple(map(str, found["labels"])), {str(name): int(count) for name, count in found["calls"].items()})
+
+
+def _machine(found: Mapping[str, Any]) -> Machine:
+    return Machine(float(found["capacity"]), float(found["load"]), float(found["price_nano_usd_per_hour"]))
 
 
 def _triple(found: Any) -> tuple[float, float, float] | None:

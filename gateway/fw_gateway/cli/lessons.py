@@ -15,6 +15,7 @@ from fw_gateway.config.problems import Problems, near
 from fw_gateway.ledger import LedgerError
 from fw_gateway.ledger.history import Past, calls, oldest
 from fw_gateway.ledger.sqlite import FILE
+from fw_gateway.ledger.walks import Walk, walks
 from fw_policies.estimate import quantise
 from fw_policies.model import Facts, Plan, World
 from fw_policies.optimize import optimize
@@ -69,6 +70,18 @@ def history(config: Config, since_ns: int) -> tuple[Past, ...]:
         raise output.Fail(f"there is no ledger in {config.server.state_dir}.", hint)
     try:
         return calls(path, since_ns)
+    except LedgerError as fault:
+        raise output.Fail(str(fault)) from None
+
+
+def how_walked(config: Config, since_ns: int) -> dict[str, Walk]:
+    """How the calls since then were walked, by decision.
+
+    Raises:
+        Fail: the ledger cannot be read.
+    """
+    try:
+        return walks(Path(config.server.state_dir) / FILE, since_ns)
     except LedgerError as fault:
         raise output.Fail(str(fault)) from None
 

@@ -1,5 +1,6 @@
 """`fw policy compile | locks | rollback`: what is proven, written down, and taken back."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ from fw_gateway.config.problems import near
 from fw_gateway.ledger import LedgerError, history
 from fw_gateway.ledger.sqlite import FILE
 from fw_policies.explaining.numbers import money
-from fw_policies.lock import Lock, LockedStep, Unfit, to_dict
+from fw_policies.lock import Arm, Lock, LockedStep, Unfit, to_dict
 
 COMPILE = (
     "Examples: fw policy compile coding; fw policy compile coding --since 30d --write; fw policy compile coding --json"
@@ -50,33 +51,56 @@ def compile_(
     if policy not in found.policies:
         raise output.Fail(f"there is no policy `{policy}`.", near(policy, found.policies), code=output.USAGE)
     start = seconds_since(since)
-    past = lessons.history(found, start)
+    log = compiling.Log(lessons.history(found, start), lessons.how_walked(found, start))
     how = compiling.How(clock.iso_date(start), seed, days)
-    lock = compiling.lock(found, found.policies[policy], past, how)
+    made = compiling.compiled(found, found.policies[policy], log, how)
+    lock = made.lock
     if not lock.steps:
         raise output.Fail(f"the ledger has no call under `{policy}` in the last {since}.")
     place = locks.folder(found.source, found.server.state_dir)
     written = str(locks.write(place, lock)) if write else None
     if as_json:
-        output.emit({"digest": lock.digest, "written": written, **to_dict(lock)})
+        before = {step: [list(arm.models) for arm in arms] for step, arms in made.before.items()}
+        notes = {"before": before, "told": {step: list(told) for step, told in made.told.items()}, "notes": made.notes}
+        output.emit({"digest": lock.digest, "written": written, **to_dict(lock), **notes})
         return
     output.line(f"{lock.policy}   version {lock.version}   lock {lock.digest}   calls since {lock.since}")
-    for name, step in lock.steps.items():
-        for line in _step(name, step, lock):
+    for name, step in sorted(lock.steps.items()):
+        for line in (*_step(name, step, lock, made.before[name]), *(f"    {text}" for text in made.told.get(name, ()))):
             output.line(line)
+    for line in (*_machines(lock), *made.notes):
+        output.line(line)
     if written is not None:
         output.line(f"written  {written}; the gateway reads it when it starts")
     else:
         output.line("nothing was written; --write makes it the lock that serves")
 
 
-def _step(name: str, step: LockedStep, lock: Lock) -> list[str]:
+def _machines(lock: Lock) -> list[str]:
+    """How full each shared machine is in the busiest hour, and what an hour of one more would save."""
+    lines = []
+    for name, one in sorted(lock.machines.items()):
+        worth = f"; full: an hour of one more would save {money(one.price)}" if one.price > 0 else "; it does not bind"
+        lines.append(f"  {name}: {one.load:.3g} of {one.capacity:.4g} tokens/s in the busiest hour{worth}")
+    return lines
+
+
+def _shares(arms: Sequence[Arm]) -> str:
+    """Arms as people read them: cascades with arrows."""
+    said = []
+    for arm in arms:
+        effort = f" ({arm.effort})" if arm.effort else ""
+        said.append(f"{arm.weight:.0%} {' → '.join(arm.models)}{effort}")
+    return " + ".join(said)
+
+
+def _step(name: str, step: LockedStep, lock: Lock, before: Sequence[Arm]) -> list[str]:
     certificate = step.certificate
     if certificate is None or not step.arms:
         more = f" (about {step.more} runs more of each would decide it)" if step.more is not None else ""
         return [f"  {name}: {lock.baseline} stays: {step.reason}{more}"]
-    arms = " + ".join(f"{arm.weight:.0%} {', '.join(arm.models)}" for arm in step.arms)
-    lines = [f"  {name}: {arms}"]
+    until = f" until {', '.join(step.verify)}" if step.verify else ""
+    lines = [f"  {name}: {_shares(before) or lock.baseline}  ⇒  {_shares(step.arms)}{until}"]
     lines.append(
         f"    {certificate.promise}, certified at {certificate.confidence:.0%} to {certificate.expires}, "
         f"slack {certificate.slack:.3f} on {certificate.tested} runs"
@@ -86,6 +110,8 @@ def _step(name: str, step: LockedStep, lock: Lock) -> list[str]:
         lines.append(
             f"    saves {mean:.0%} [{low:.0%}, {high:.0%}] against {lock.baseline}; {money(step.cost[0])} a run"
         )
+    if step.dual:
+        lines.append(f"    quality binds: one point less would save {money(step.dual)} per 1,000 runs")
     return lines
 
 

@@ -110,6 +110,7 @@ def _read_deployment(name: str, section: reader.Section, shared: Shared, reading
         embedded=target.upstream_model if row.name == "embedded" else "",
         traceparent=section.take("traceparent", reader.flag, row.self_hosted),
         forward_name=name.endswith("*"),
+        capacity=section.take("capacity", reader.tokens_per_second, None),
     )
     section.close()
     _demand(endpoint, section)
@@ -136,6 +137,9 @@ def _bridged(env: Mapping[str, str]) -> bool:
 def _demand(endpoint: Endpoint, section: reader.Section) -> None:
     """What a provider cannot do without."""
     row, problems = endpoint.row, section.problems
+    if endpoint.capacity is not None and not row.self_hosted:
+        hint = "Leave it out: a provider's limits come with its answers."
+        problems.add((*section.path, "capacity"), f"{row.title} is not self-hosted: its machines are not yours.", hint)
     if not endpoint.url and not row.bridge and row.name != "embedded" and "url" not in section:
         hint = "Write where it listens, as in `url: http://gpu-1:8000/v1`."
         problems.add((*section.path, "url"), f"is missing: {row.title} may be anywhere.", hint)

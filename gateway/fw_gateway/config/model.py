@@ -47,6 +47,8 @@ class Endpoint:
     """Whether trace context is sent upstream (default: self-hosted only)."""
     forward_name: bool = False
     """The config's model name is a pattern: the caller's own name goes upstream."""
+    capacity: float | None = None
+    """Output tokens per second that it writes at most, all callers together; None: nobody said."""
 
 
 @dataclass(frozen=True, slots=True)

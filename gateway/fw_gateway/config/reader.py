@@ -158,6 +158,14 @@ def size(value: Any) -> int:
     return whole(int(_measure(value, _BYTES, "a size", "`32 MiB`")))
 
 
+def tokens_per_second(value: Any) -> float:
+    """`900 tokens/s`, above zero."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*tokens?\s*/\s*s", value.strip()) if isinstance(value, str) else None
+    if found is None or float(found[1]) <= 0:
+        raise Wrong(f"must be a rate above 0 with its unit, not {value!r}.", "Write `900 tokens/s`.")
+    return float(found[1])
+
+
 def _usd(value: Any, suffix: str, example: str) -> int:
     found = re.fullmatch(rf"([0-9]+(?:\.[0-9]+)?)\s*USD{suffix}", value.strip()) if isinstance(value, str) else None
     if found is None:

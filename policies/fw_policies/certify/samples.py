@@ -42,6 +42,17 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
+class Passed:
+    """A plan whose test was passed. With probability `confidence` all that passed keep the promise, and so does every mixture of them."""
+
+    weights: Mapping[str, float]
+    quality: float
+    """Mean on the testing half."""
+    bound: float
+    """Lower bound of quality − floor."""
+
+
+@dataclass(frozen=True, slots=True)
 class Certified:
     """A mixture that may be promised, or the reason why there is none."""
 
@@ -60,15 +71,24 @@ class Certified:
     reason: str
     more: int | None
     """Runs more of each model that would decide it, if the means stay as they are; None: they would not."""
+    passed: tuple[Passed, ...] = ()
+    """All that was proven, from the most cautious to the boldest: the last one is the answer."""
 
 
 def certify(
-    seen: Mapping[str, Sequence[Seen]], baseline: str | None, floor: Floor, *, confidence: float, seed: int = 0
+    seen: Mapping[str, Sequence[Seen]],
+    baseline: str | None,
+    floor: Floor,
+    *,
+    confidence: float,
+    seed: int = 0,
+    dearer: Mapping[str, float] | None = None,
 ) -> Certified:
     """The cheapest plan over `seen` (model -> its runs) whose quality reaches `floor` with this confidence.
 
     A plan that is the baseline alone needs no proof of a relative floor and is never the answer here. Several values of one run
-    count as one, their mean: the unit of account is the run.
+    count as one, their mean: the unit of account is the run. `dearer`: nano-USD that a run of a model takes from others, the price of
+    a shared machine; plans are chosen as if they paid it, and it must not come from the testing half.
     """
     delta = 1 - confidence
     seen = {model: _by_run(runs) for model, runs in seen.items()}
@@ -79,7 +99,7 @@ def certify(
     able = [model for model in costed if model != baseline or floor.level is not None]
     if not able:
         return _nothing(f"no other model has {LEAST} runs with an outcome and a known cost", LEAST)
-    plans = _plans(costed, halves, baseline, floor)
+    plans = _plans(costed, halves, baseline, floor, dearer=dearer or {})
     rng = np.random.default_rng(seed)
     tests = {model: both[1] for model, both in halves.items()}
     bounds: dict[int, float] = {}
@@ -95,9 +115,13 @@ def certify(
     weights = plans[passed.last]
     if set(weights) == {baseline}:
         return _nothing("only the baseline itself reaches the floor", None, tested)
-    quality = sum(share * float(tests[model][0].mean()) for model, share in weights.items())
-    cost, saved = _money(seen, weights, baseline, rng)
-    return Certified(weights, quality, bounds[passed.last], cost, saved, tested, "", None)
+    proven = tuple(Passed(plans[at], _mean(tests, plans[at]), bounds[at]) for at in range(passed.last + 1))
+    cost, saved = money(seen, weights, baseline, rng)
+    return Certified(weights, proven[-1].quality, bounds[passed.last], cost, saved, tested, "", None, proven)
+
+
+def _mean(tests: Mapping[str, tuple[Vector, Vector]], weights: Mapping[str, float]) -> float:
+    return sum(share * float(tests[model][0].mean()) for model, share in weights.items())
 
 
 def _by_run(runs: Sequence[Seen]) -> list[Seen]:
@@ -113,6 +137,14 @@ def _by_run(runs: Sequence[Seen]) -> list[Seen]:
         cost = sum(costs) / len(mine) if len(costs) == len(mine) else None
         out.append(Seen(run, sum(one.value for one in mine) / len(mine), cost))
     return out
+
+
+def fitting(runs: Sequence[Seen]) -> tuple[float, float] | None:
+    """Mean outcome and cost of the fitting half, for what must not look at the tests; None: too few runs, or an unknown cost."""
+    if len(runs) < LEAST or any(run.cost is None for run in runs):
+        return None
+    values, costs = _halves(_by_run(runs))[0]
+    return (float(values.mean()), float(costs.mean())) if len(values) else None
 
 
 def _halves(runs: Sequence[Seen]) -> tuple[tuple[Vector, Vector], tuple[Vector, Vector]]:
@@ -131,6 +163,8 @@ def _plans(
     halves: Mapping[str, tuple[tuple[Vector, Vector], tuple[Vector, Vector]]],
     baseline: str | None,
     floor: Floor,
+    *,
+    dearer: Mapping[str, float],
 ) -> list[dict[str, float]]:
     """Plans from the fitting half, from the most cautious to the boldest, each once."""
     models = [model for model in costed if len(costed[model][0][0]) and len(costed[model][1][0])]
@@ -141,7 +175,7 @@ def _plans(
     if not longest:
         return []
     means = shrunk(table, np.zeros(longest, dtype=np.int64), 1).raw[0]
-    costs = np.array([np.nanmean(costed[model][0][1]) for model in models])
+    costs = np.array([np.nanmean(costed[model][0][1]) + dearer.get(model, 0.0) for model in models])
     wanted = floor.level
     if wanted is None:
         base = halves[str(baseline)][0][0]
@@ -210,7 +244,7 @@ def _draw(values: Vector, rng: np.random.Generator, *, low: bool) -> Vector:
     return drawn
 
 
-def _money(
+def money(
     seen: Mapping[str, Sequence[Seen]], weights: Mapping[str, float], baseline: str | None, rng: np.random.Generator
 ) -> tuple[tuple[float, float, float], tuple[float, float, float] | None]:
     """Cost of a call by the plan and the share it saves, each with a bootstrap interval over runs."""

@@ -7,6 +7,7 @@ from fw_policies.lock import Arm, Certificate, Lock
 from fw_policies.model import Candidate, Outlook, Plan
 from fw_policies.rules.ask import Ask, is_hard, note
 from fw_policies.rules.requirements import requirements
+from fw_policies.rules.whole import of_walk
 
 
 def locked(plan: Plan, ask: Ask) -> Plan:
@@ -29,7 +30,9 @@ def locked(plan: Plan, ask: Ask) -> Plan:
     if any(head is None for head in heads):
         gone = ", ".join(arm.models[0] for arm, head in zip(step.arms, heads, strict=True) if head is None)
         return note(plan, "lock", f"lock {lock.digest} does not serve this step: {gone} may not serve now")
-    proof = _proof(lock, certificate)
+    if step.verify != ask.rules.verify:
+        return note(plan, "lock", f"lock {lock.digest} does not serve this case: it was proven under other checks")
+    proof = _proof(lock, certificate, step.dual)
     plan = replace(plan, certificate=proof)
     arms = [
         (arm.weight, _arm(plan, arm, able, ask)) for arm, head in zip(step.arms, heads, strict=True) if head is not None
@@ -77,7 +80,7 @@ def _arm(plan: Plan, arm: Arm, able: Mapping[str, Candidate], ask: Ask) -> Plan:
         strategy="single" if len(targets) == 1 else "fall_back",
         reason="best_score",
         targets=targets,
-        outlook=chosen[0].outlook,
+        outlook=of_walk(chosen[0], ask),
         effort=arm.effort,
     )
 
@@ -101,8 +104,8 @@ def _mixed(arms: list[tuple[float, Plan]]) -> Outlook:
     )
 
 
-def _proof(lock: Lock, found: Certificate) -> dict[str, float | str]:
-    return {
+def _proof(lock: Lock, found: Certificate, dual: float | None) -> dict[str, float | str]:
+    proof: dict[str, float | str] = {
         "lock": lock.digest,
         "promise": found.promise,
         "outcome": found.outcome,
@@ -113,3 +116,4 @@ def _proof(lock: Lock, found: Certificate) -> dict[str, float | str]:
         "tested": found.tested,
         "expires": found.expires,
     }
+    return proof if dual is None else {**proof, "dual": dual}

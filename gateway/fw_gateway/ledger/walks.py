@@ -1,0 +1,74 @@
+"""How the ledger's calls were walked: under which checks, with which effort, and what they wrote on which deployment."""
+
+import sqlite3
+import zlib
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from fw_gateway.ledger.port import LedgerError
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """One call, as it was planned and as it went."""
+
+    started: float
+    """Seconds since the epoch."""
+    models: tuple[str, ...]
+    """Of its plan, in the order they are tried, each once."""
+    verify: tuple[str, ...]
+    effort: str | None
+    tokens: Mapping[str, int | None]
+    """Deployment -> output tokens that it wrote for the call; None: it did not say."""
+
+
+_WALKS = """
+    SELECT decision_id, started_ns, plan, attempts FROM calls
+    WHERE started_ns >= ? AND operation = 'chat' AND plan IS NOT NULL AND attempts != '[]'
+"""
+
+
+def walks(path: Path, since_ns: int) -> dict[str, Walk]:
+    """Decision -> how it was walked, for every call since then (nanoseconds since the epoch), pinned ones too.
+
+    Raises:
+        LedgerError: the ledger cannot be read.
+    """
+    try:
+        with closing(sqlite3.connect(path, timeout=5.0, isolation_level=None)) as connection:
+            connection.execute("PRAGMA query_only=1")
+            rows = connection.execute(_WALKS, (since_ns,)).fetchall()
+            plans = {
+                digest: orjson.loads(zlib.decompress(body))
+                for digest, body in connection.execute("SELECT digest, body FROM plans")
+            }
+    except sqlite3.Error as fault:
+        raise LedgerError(f"The ledger {path} cannot be read: {fault}.") from fault
+    planned = {digest: _planned(body) for digest, body in plans.items()}
+    return {
+        decision: Walk(started / 1e9, *planned[plan], _tokens(orjson.loads(attempts)))
+        for decision, started, plan, attempts in rows
+        if plan in planned
+    }
+
+
+def _planned(body: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...], str | None]:
+    models = dict.fromkeys(body["all"][number]["model"] for number in body["targets"])
+    return tuple(models), tuple(body.get("verify", ())), body.get("effort")
+
+
+def _tokens(attempts: list[Mapping[str, Any]]) -> dict[str, int | None]:
+    """A failed attempt that reported nothing wrote nothing that anybody knows of; one that answered and said nothing is unknown."""
+    found: dict[str, int | None] = {}
+    for one in attempts:
+        written = one.get("output_tokens")
+        if written is None and one.get("error_type"):
+            continue
+        known = found.get(one["deployment"], 0)
+        found[one["deployment"]] = None if written is None or known is None else known + written
+    return found
