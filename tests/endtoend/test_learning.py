@@ -8,7 +8,7 @@ from tests.endtoend.conftest import Gateway, gateway_of, until
 from tests.endtoend.upstream import Upstream
 
 MINE = {"x-fw-agent": "mover", "x-fw-step": "move"}
-NEEDED = 45
+NEEDED = 56
 """Calls without a miss that prove a 95th percentile at 90 %."""
 
 

@@ -85,7 +85,7 @@ def test_on_the_first_day_the_baseline_serves_and_the_plan_says_what_is_missing(
     found = plan(Seen(), BIG, SMALL, TINY, require=NEEDS)
     assert (found.reason, served(found)) == ("baseline", ["big@one"])
     assert excluded(found)["small"] == "unknown"
-    assert "45" in str(found.evidence["missing"])
+    assert "56" in str(found.evidence["missing"])
 
 
 def test_the_cheapest_model_that_is_proven_serves_and_the_others_follow() -> None:
@@ -98,8 +98,8 @@ def test_the_cheapest_model_that_is_proven_serves_and_the_others_follow() -> Non
 
 
 def test_too_few_calls_prove_nothing_however_good_they_were() -> None:
-    """44 of the 45 that a 95th percentile needs."""
-    seen = Seen().calls("small", 44)
+    """55 of the 56 that a 95th percentile needs."""
+    seen = Seen().calls("small", 55)
     assert plan(seen, BIG, SMALL, require=["p95 latency <= 5s"]).reason == "baseline"
     assert served(plan(seen.calls("small", 1), BIG, SMALL, require=["p95 latency <= 5s"]))[0] == "small@one"
 

@@ -18,6 +18,7 @@ from fw_policies.estimate.intervals import (
     bounded_mean,
     lower_share,
     needed,
+    proven,
     t_quantile,
     upper_share,
 )
@@ -66,10 +67,35 @@ def test_clopper_and_pearson_give_the_textbook_values() -> None:
     assert (upper_share(0, 0, 0.9), lower_share(0, 0, 0.9)) == (1.0, 0.0)
 
 
-def test_forty_five_clean_calls_prove_a_95th_percentile_at_90_per_cent_and_forty_four_do_not() -> None:
-    """0.95^45 <= 0.1 < 0.95^44."""
-    assert needed(0.05, 0.90) == 45
-    assert upper_share(0, 45, 0.90) <= 0.05 < upper_share(0, 44, 0.90)
+def test_fifty_six_clean_calls_prove_a_95th_percentile_at_90_per_cent_and_fifty_five_do_not() -> None:
+    """79/(79 + n) ÷ 0.95^n >= 10 from n = 56 on; a single look would have needed 45, and each miss costs some 45 calls more."""
+    assert needed(0.05, 0.90) == 56
+    assert proven(0, 56, 0.05, 0.90)
+    assert not proven(0, 55, 0.05, 0.90)
+    assert proven(1, 106, 0.05, 0.90)
+    assert not proven(1, 105, 0.05, 0.90)
+    assert not proven(30, 40, 0.05, 0.90), "far more than allowed is no proof of less"
+    assert not proven(0, 0, 0.05, 0.90)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.025, 0.01])
+def test_what_is_needed_is_the_least_that_proves(share: float) -> None:
+    least = needed(share, 0.95)
+    assert proven(0, least, share, 0.95)
+    assert not proven(0, least - 1, share, 0.95)
+
+
+def test_looking_after_every_call_proves_what_is_not_true_no_oftener_than_promised() -> None:
+    """6 % are late where 5 % may be; 1,000 calls, a look after each."""
+    wrong = 0
+    for seed in range(200):
+        dice, late = random.Random(seed), 0
+        for number in range(1, 1001):
+            late += dice.random() < 0.06
+            if proven(late, number, 0.05, 0.90):
+                wrong += 1
+                break
+    assert wrong <= 200 - held(200, 0.90)
 
 
 def test_students_t_has_its_tabled_quantiles() -> None:

@@ -78,7 +78,7 @@ def scene(dice: random.Random) -> Scene:
             )
             known.append(
                 Known(
-                    dice.choice([0, 5, 44, 60, 150]),
+                    dice.choice([0, 5, 55, 60, 150]),
                     dice.choice([0.5, 2.0, 6.0]),
                     dice.choice([50, 400, 1500]),
                     dice.choice([0, 10, 80, 300]) if place == 0 else 0,

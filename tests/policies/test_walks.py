@@ -96,8 +96,8 @@ def test_checks_turn_a_fall_back_over_models_into_a_cascade() -> None:
 def test_under_checks_the_walk_is_judged_whole() -> None:
     """A rejected answer costs its price and the baseline's: both are in the plan's figures, and the limit holds for the sum."""
     known = Statistics()
-    seen(known, "base", calls=120, passed=118)
-    seen(known, "cheap", calls=120, passed=118)
+    seen(known, "base", calls=150, passed=148)
+    seen(known, "cheap", calls=150, passed=148)
     for number in range(100):
         known.outcome(OutcomeSeen("coding", "edit", "cheap", ACCEPTED, float(number >= 20)))
     targets = [target("base", dollars=10.0), target("cheap")]
