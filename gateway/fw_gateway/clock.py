@@ -25,6 +25,11 @@ def today() -> str:
     return datetime.now(UTC).date().isoformat()
 
 
+def day() -> float:
+    """How much of the UTC day is over, in [0, 1)."""
+    return time.time() % 86400 / 86400
+
+
 def iso_date(ns: int) -> str:
     """The UTC date of a moment in nanoseconds since the epoch, as ISO text."""
     return datetime.fromtimestamp(ns / 1e9, UTC).date().isoformat()

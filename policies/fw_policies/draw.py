@@ -36,25 +36,28 @@ def pick(weights: Iterable[float], draw: float) -> int:
     return last
 
 
-def tried(plan: Plan, draw: float, affordable: Callable[[Target], bool]) -> Plan | None:
-    """The plan that is explored instead of `plan`, or None: this call is not one of them.
+def tried(plan: Plan, draw: float, affordable: Callable[[Target], bool], *, pace: float = 1.0) -> Plan | None:
+    """The plan that is explored instead of `plan`, or None: this call is not one of them. `pace` of the share is explored.
 
     What cannot be afforded takes no part: the share is spread over the others, and when there are none, nothing is explored.
     """
     found = plan.exploration
-    if found is None or draw >= found.share:
+    if found is None or draw >= found.share * pace:
         return None
     trials = [trial for trial in found.trials if affordable(trial[1])]
     total = sum(weight for weight, _ in trials)
     if total <= 0:
         return None
     weights = [weight / total for weight, _ in trials]
-    index = pick(weights, draw / found.share)
-    return replace(explore.trial(plan, trials[index][1]), propensity=found.share * weights[index])
+    share = found.share * pace
+    index = pick(weights, draw / share)
+    return replace(explore.trial(plan, trials[index][1]), propensity=share * weights[index])
 
 
-def kept(plan: Plan, affordable: Callable[[Target], bool]) -> float:
-    """The probability that `plan` itself serves, and nothing that is explored; it also serves while another is asked beside it."""
+def kept(
+    plan: Plan, affordable: Callable[[Target], bool], *, pace: float = 1.0, shadows: frozenset[str] = frozenset()
+) -> float:
+    """The probability that `plan` itself serves: nothing is explored, or only `shadows`, deployments that are asked beside it."""
     found = plan.exploration
     if found is None:
         return 1.0
@@ -62,8 +65,8 @@ def kept(plan: Plan, affordable: Callable[[Target], bool]) -> float:
     total = sum(weight for weight, _ in trials)
     if total <= 0:
         return 1.0
-    live = sum(weight for weight, trial in trials if trial.deployment not in found.shadows)
-    return 1.0 - found.share * live / total
+    live = sum(weight for weight, trial in trials if trial.deployment not in shadows)
+    return 1.0 - found.share * pace * live / total
 
 
 def weighed(plan: Plan, share: float) -> Plan:

@@ -1,7 +1,7 @@
 """What is left to chance in a plan: what is explored, which arm serves, and what stays as it began."""
 
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from fw_gateway import clock
@@ -50,26 +50,30 @@ class Chooser:
 
     async def choose(self, call: Call, policy: Policy, facts: Facts, plan: Plan) -> Chosen:
         """The plan that serves this call, what was set aside when it is explored, and what is asked beside it."""
-        if plan.exploration is not None and plan.exploration.shadows and not self.shadowing:
-            plan = _unshadowed(plan, plan.exploration)
         who, rules = call.identity, policy.rules(facts)
         held = {"loop": who.run, "conversation": who.thread}.get(rules.sticky, "")
         place = (policy.name, who.agent, facts.step)
         key = (*place, rules.sticky, held) if held else (*place, "task", who.idempotency_key or who.task)
         keyed = bool(key[-1])
         beside, kept = None, 1.0
-        if plan.exploration is not None:
+        limits = plan.exploration
+        if limits is not None and (self.shadowing or not limits.unseen):
+            shadows = limits.shadows if self.shadowing else frozenset()
             first = draw.uniform("explore", *key) if keyed else clock.uniform()
-            await self._purses.open(plan.exploration.purse, plan.exploration.max_cost)
-            if plan.exploration.shadows:
-                kept = draw.kept(plan, lambda trial: self._affords(call, facts, plan, trial))
-            tried, reserved = await self._tried(call, facts, plan, first)
+            await self._purses.open(limits.purse, limits.max_cost)
+            pace = self._pace(call, facts, limits)
+            before = 1.0
+            if (
+                shadows
+            ):  # a reservation changes what can be afforded, and with it the probability that nothing is explored
+                before = draw.kept(plan, lambda one: self._affords(call, facts, plan, one), pace=pace, shadows=shadows)
+            tried, reserved = await self._tried(call, facts, plan, first, pace=pace)
             if tried is not None and reserved is not None:
-                if tried.targets[0].deployment not in plan.exploration.shadows:
+                if tried.targets[0].deployment not in shadows:
                     return Chosen(self._same(plan, tried), reserved)
-                beside = Beside(explore.beside(tried), reserved)
+                beside, kept = Beside(explore.beside(tried), reserved), before
             else:
-                kept = draw.kept(plan, lambda trial: self._affords(call, facts, plan, trial))
+                kept = draw.kept(plan, lambda one: self._affords(call, facts, plan, one), pace=pace, shadows=shadows)
         if held and plan.arms:
             found = draw.sticky_arm(plan, *key)
         else:
@@ -87,13 +91,19 @@ class Chooser:
         """Give back what is not needed any more."""
         self._purses.close()
 
-    async def _tried(self, call: Call, facts: Facts, plan: Plan, first: float) -> tuple[Plan | None, Reserved | None]:
+    def _pace(self, call: Call, facts: Facts, limits: Exploration) -> float:
+        costs = [cost for _, trial in limits.trials if (cost := self._cost(call, facts, trial)) is not None]
+        return self._purses.pace(limits.purse, limits.max_cost, max(costs, default=0))
+
+    async def _tried(
+        self, call: Call, facts: Facts, plan: Plan, first: float, *, pace: float
+    ) -> tuple[Plan | None, Reserved | None]:
         """The plan that is explored, and paid for; what turns out to be too dear is drawn again without it, by the same draw."""
         found = plan.exploration
         if found is None:
             return None, None
         for _ in range(len(found.trials) + 1):
-            tried = draw.tried(plan, first, lambda trial: self._affords(call, facts, plan, trial))
+            tried = draw.tried(plan, first, lambda trial: self._affords(call, facts, plan, trial), pace=pace)
             amount = self._cost(call, facts, tried.targets[0]) if tried is not None else None
             if tried is None or amount is None:
                 break
@@ -135,7 +145,3 @@ class Chooser:
             self._made.clear()
         self._made[*which, found.effort, found.verify] = (plan, found)
         return found
-
-
-def _unshadowed(plan: Plan, found: Exploration) -> Plan:
-    return replace(plan, exploration=None if found.unseen else replace(found, shadows=frozenset()))

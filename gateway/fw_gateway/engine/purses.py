@@ -3,12 +3,19 @@
 import asyncio
 import logging
 from dataclasses import dataclass
+from math import ceil
 
 from fw_gateway import clock
 from fw_gateway.ledger import Entry, Ledger, LedgerError
 
 ADVANCE = 0.02
 """Share of a day's ceiling that is reserved at once, where a single call needs less. A crash loses at most that and what is under way."""
+LEAD = 0.05
+"""Share of a day's ceiling by which spending may run ahead of the clock."""
+ROOM = 32
+"""The dearest attempts that may run ahead all the same: a purse of a few attempts cannot be spread over a day."""
+LEVELS = 8
+"""Steps of the pace: each is a propensity, and each propensity a plan of its own."""
 _log = logging.getLogger("fw.explore")
 
 
@@ -31,6 +38,19 @@ class Reserved:
     amount: int
 
 
+def pace(spent: int, ceiling: int, *, day: float, dearest: int) -> float:
+    """What the share of exploring is multiplied by, in steps of 1/LEVELS, so that a purse lasts the whole day.
+
+    1 as long as spending is behind the clock, 0 when it is `lead` ahead of it, in proportion between: more traffic than the purse can
+    pay for settles where what is explored costs as much as the clock brings. `day`: how much of it is over; `dearest`: nano-USD of one attempt.
+    """
+    lead = max(LEAD * ceiling * (1 - day), float(ROOM * dearest))
+    ahead = spent - ceiling * day
+    if ahead <= 0 or lead <= 0:
+        return 1.0 if ahead <= 0 else 0.0
+    return max(0.0, ceil(LEVELS * (lead - ahead) / lead) / LEVELS)
+
+
 class Purses:
     """The purses of this process. What is reserved in the ledger is never more than the ceiling, whoever else reserves."""
 
@@ -45,6 +65,11 @@ class Purses:
         """Nano-USD that one more attempt may cost; negative while nothing is known of the day."""
         found = self._accounts.get((purse, clock.today()))
         return -1 if found is None or self.broken else ceiling - found.spent + found.advance
+
+    def pace(self, purse: str, ceiling: int, dearest: int) -> float:
+        """What the share of exploring is multiplied by now."""
+        found = self._accounts.get((purse, clock.today()))
+        return 1.0 if found is None else pace(found.spent - found.advance, ceiling, day=clock.day(), dearest=dearest)
 
     async def open(self, purse: str, ceiling: int) -> None:
         """Learn what today's purse has spent, once a day; yesterday's advances go back."""
