@@ -184,7 +184,7 @@ def walked(target: Target, ask: Ask) -> tuple[Target, ...]:
 
 
 def _timed(line: Requirement, ask: Ask) -> Judge:
-    """P(X > limit) <= 1 − percentile, by the Clopper–Pearson bound of the calls seen above it."""
+    """P(X > limit) <= 1 − percentile, by the calls seen above it, whenever anybody looks."""
     estimates, share, limit = ask.world.estimates, line.percentile or 0.95, line.limit or 0.0
     measure = _measure(line.measure, ask)
     least = needed(1 - share, ask.policy.confidence)
