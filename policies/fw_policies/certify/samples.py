@@ -72,7 +72,7 @@ class Certified:
     more: int | None
     """Runs more of each model that would decide it, if the means stay as they are; None: they would not."""
     passed: tuple[Passed, ...] = ()
-    """All that was proven, from the most cautious to the boldest: the last one is the answer."""
+    """All that was proven, from the most cautious to the boldest: the last that is not the baseline alone is the answer."""
 
 
 def certify(
@@ -88,7 +88,7 @@ def certify(
 
     A plan that is the baseline alone needs no proof of a relative floor and is never the answer here. Several values of one run
     count as one, their mean: the unit of account is the run. `dearer`: nano-USD that a run of a model takes from others, the price of
-    a shared machine; plans are chosen as if they paid it, and it must not come from the testing half.
+    a shared machine; plans are chosen with and without it, and it must not come from the testing half.
     """
     delta = 1 - confidence
     seen = {model: _by_run(runs) for model, runs in seen.items()}
@@ -112,12 +112,13 @@ def certify(
     tested = sum(len(values[0]) for values in tests.values())
     if passed.last is None:
         return _refused(tests, plans, baseline, floor, tested=tested, delta=delta)
-    weights = plans[passed.last]
-    if set(weights) == {baseline}:
+    others = [at for at in range(passed.last + 1) if set(plans[at]) != {baseline}]
+    if not others:
         return _nothing("only the baseline itself reaches the floor", None, tested)
+    weights = plans[others[-1]]
     proven = tuple(Passed(plans[at], _mean(tests, plans[at]), bounds[at]) for at in range(passed.last + 1))
     cost, saved = money(seen, weights, baseline, rng)
-    return Certified(weights, proven[-1].quality, bounds[passed.last], cost, saved, tested, "", None, proven)
+    return Certified(weights, _mean(tests, weights), bounds[others[-1]], cost, saved, tested, "", None, proven)
 
 
 def _mean(tests: Mapping[str, tuple[Vector, Vector]], weights: Mapping[str, float]) -> float:
@@ -175,7 +176,8 @@ def _plans(
     if not longest:
         return []
     means = shrunk(table, np.zeros(longest, dtype=np.int64), 1).raw[0]
-    costs = np.array([np.nanmean(costed[model][0][1]) + dearer.get(model, 0.0) for model in models])
+    costs = np.array([np.nanmean(costed[model][0][1]) for model in models])
+    priced = costs + np.array([dearer.get(model, 0.0) for model in models])
     wanted = floor.level
     if wanted is None:
         base = halves[str(baseline)][0][0]
@@ -183,12 +185,13 @@ def _plans(
     error = float(np.sqrt(max(wanted * (1 - wanted), 0.01) / max(longest, 1)))
     plans: list[dict[str, float]] = []
     for margin in MARGINS:
-        found = cheapest(means, costs, min(wanted + margin * error, 1.0))
-        if found is None:
-            continue
-        plan = {model: round(float(w), 3) for model, w in zip(models, found, strict=True) if w > 0.005}
-        if plan not in plans:
-            plans.append(plan)
+        for paid in (costs, priced):
+            found = cheapest(means, paid, min(wanted + margin * error, 1.0))
+            if found is None:
+                continue
+            plan = {model: round(float(w), 3) for model, w in zip(models, found, strict=True) if w > 0.005}
+            if plan not in plans:
+                plans.append(plan)
     return plans
 
 
