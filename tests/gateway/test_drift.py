@@ -177,3 +177,18 @@ def test_a_plan_leaves_a_deployment_that_became_five_times_slower_within_twenty_
         calls += 1
     assert calls <= 20, calls
     assert "latency moved from what was usual" in notes(plan(worlds, found))
+
+
+def test_a_certificate_whose_sample_was_all_right_is_not_void_by_one_wrong_answer(tmp_path: Path) -> None:
+    """It promised 0.85 + 0.05, of a mean of 1.0 that was seen: outcomes that are right in 95 % of the calls keep that."""
+    found = config(tmp_path, "quality >= 85%")
+    step = found.locks["p"].steps["edit"]
+    assert step.certificate is not None
+    lock = replace(
+        found.locks["p"], steps={"edit": replace(step, certificate=replace(step.certificate, quality=1.0, tested=60))}
+    )
+    found = replace(found, locks={"p": lock})
+    worlds = Worlds(found, Statistics())
+    for number in range(200):
+        report(worlds, float(number % 20 != 0))
+    assert plan(worlds, found).targets[0].model == "weak"

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from fw_policies.estimate.intervals import bounded_mean
 from fw_policies.learn import drift
-from fw_policies.lock import Lock
+from fw_policies.lock import Certificate, Lock
+from fw_policies.spec import units
 
 ALPHA = 0.01
 """Probability with which outcomes that keep their promise ever raise an alarm."""
@@ -147,9 +148,12 @@ class Watch:
         digest, lock = self._locks[policy]
         certificate = lock.steps[step].certificate
         key = (digest, step)
-        if certificate is None or key in self._void or certificate.outcome not in values or certificate.quality <= 0:
+        if certificate is None or key in self._void or certificate.outcome not in values:
             return False
-        known = self._promises.get(key) or drift.Evidence(min(1.0, certificate.quality))
+        promised = _promised(certificate)
+        if promised <= 0:
+            return False
+        known = self._promises.get(key) or drift.Evidence(promised)
         known = drift.outcome(known, min(1.0, max(0.0, values[certificate.outcome])))
         self._promises[key] = known
         if known.e < 1 / ALPHA:
@@ -177,6 +181,15 @@ class Watch:
             "void": {SEPARATOR.join(key): text for key, text in self._void.items()},
             "said": {SEPARATOR.join(key): text for key, text in self._said.items()},
         }
+
+
+def _promised(found: Certificate) -> float:
+    """The lower bound of the mean that was certified: a sample that was all right does not promise that nothing is ever wrong."""
+    try:
+        return min(1.0, units.share(found.promise.partition(">=")[2]) + found.slack)
+    except units.Unreadable:  # It speaks of the baseline, whose mean the certificate does not name.
+        total = min(1.0, found.quality) * found.tested
+        return bounded_mean(found.tested, total, total, SURE)[0] if found.tested else 0.0
 
 
 def _parts(key: str) -> Key:

@@ -24,6 +24,8 @@ def _proof(line: Requirement, candidate: Candidate, plan: Plan, ask: Ask) -> Pro
     certificate = plan.certificate
     if certificate is not None and line.measure == "quality":
         quality, slack = float(certificate["quality"]), float(certificate["slack"])
+        if line.limit is not None and line.relative is None and line.margin is None:
+            return Proof(True, line.limit + slack, line.limit)
         return Proof(True, quality, quality - slack)
     return proof(line, candidate, ask)
 
