@@ -1,13 +1,14 @@
 """`fw policy compile | locks | rollback`: what is proven, written down, and taken back."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fw_gateway import clock
-from fw_gateway.cli import lessons, output
+from fw_gateway.cli import lessons, output, whatif
 from fw_gateway.cli.learning import Since, seconds_since
 from fw_gateway.cli.options import ConfigFile, Json, read_config
 from fw_gateway.config import Config, locks
@@ -16,6 +17,9 @@ from fw_gateway.ledger import LedgerError, history
 from fw_gateway.ledger.sqlite import FILE
 from fw_policies.explaining.numbers import money
 from fw_policies.lock import Arm, Lock, LockedStep, Unfit, to_dict
+
+if TYPE_CHECKING:
+    from fw_policies.search.space import Counts
 
 COMPILE = (
     "Examples: fw policy compile coding; fw policy compile coding --since 30d --write; fw policy compile coding --json"
@@ -45,7 +49,7 @@ def compile_(
     as_json: Json = False,
 ) -> None:
     """Find the cheapest plan of each step that keeps its promise of quality, and prove it, on calls that were drawn at random."""
-    from fw_gateway.cli import compiling  # noqa: PLC0415 - numpy and scipy, for this command alone
+    from fw_gateway.cli import compiling, spaces  # noqa: PLC0415 - numpy and scipy, for this command alone
 
     found = read_config(config)
     if policy not in found.policies:
@@ -55,18 +59,26 @@ def compile_(
     how = compiling.How(clock.iso_date(start), seed, days)
     made = compiling.compiled(found, found.policies[policy], log, how)
     lock = made.lock
+    counts = spaces.of_steps(found.policies[policy], log.past, whatif.world(found))
     if not lock.steps:
         raise output.Fail(f"the ledger has no call under `{policy}` in the last {since}.")
     place = locks.folder(found.source, found.server.state_dir)
     written = str(locks.write(place, lock)) if write else None
     if as_json:
         before = {step: [list(arm.models) for arm in arms] for step, arms in made.before.items()}
-        notes = {"before": before, "told": {step: list(told) for step, told in made.told.items()}, "notes": made.notes}
+        plans = {step: asdict(one) for step, one in counts.items()}
+        notes = {
+            "plans": plans,
+            "before": before,
+            "told": {step: list(told) for step, told in made.told.items()},
+            "notes": made.notes,
+        }
         output.emit({"digest": lock.digest, "written": written, **to_dict(lock), **notes})
         return
     output.line(f"{lock.policy}   version {lock.version}   lock {lock.digest}   calls since {lock.since}")
     for name, step in sorted(lock.steps.items()):
-        for line in (*_step(name, step, lock, made.before[name]), *(f"    {text}" for text in made.told.get(name, ()))):
+        told = (_plans(counts[name]), *made.told.get(name, ()))
+        for line in (*_step(name, step, lock, made.before[name]), *(f"    {text}" for text in told)):
             output.line(line)
     for line in (*_machines(lock), *made.notes):
         output.line(line)
@@ -74,6 +86,11 @@ def compile_(
         output.line(f"written  {written}; the gateway reads it when it starts")
     else:
         output.line("nothing was written; --write makes it the lock that serves")
+
+
+def _plans(counts: "Counts") -> str:
+    kept = f"{counts.allowed:,} allowed, {counts.known:,} of them with estimates, {counts.kept:,} worth mixing"
+    return f"plans: {counts.possible:,} possible, {kept}"
 
 
 def _machines(lock: Lock) -> list[str]:

@@ -120,7 +120,7 @@ def space(parts: Parts, allowed: Marks, *, verify: bool, limit: float | None = N
     `allowed`: parts that no hard rule excludes. `verify`: the step has checks, so that answers are rejected and cascades make sense.
     `limit`: seconds after which a call is late. `deep`: cascades of three too.
     """
-    known = np.logical_and(allowed, _known(parts, verify))
+    known = np.logical_and(allowed, _known(parts, verify, limit))
     numbers = np.flatnonzero(known)
     mine = parts.only(known)
     singles = _singles(mine, limit)
@@ -149,8 +149,10 @@ def count(model: Numbers, three: bool) -> int:
     return n + n * n - squares + (n**3 - 3 * n * squares + 2 * cubes if three else 0)
 
 
-def _known(parts: Parts, verify: bool) -> Marks:
-    needed = [parts.quality, parts.cost, parts.latency, parts.variance]
+def _known(parts: Parts, verify: bool, limit: float | None) -> Marks:
+    needed = [parts.quality, parts.cost, parts.latency]
+    if limit is not None:
+        needed.append(parts.variance)
     needed.append(parts.accepted if verify else parts.failing)
     known: Marks = np.isfinite(np.vstack([*needed, *parts.use])).all(axis=0)
     return known
