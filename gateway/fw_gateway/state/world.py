@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from fw_gateway import clock
+from fw_gateway.catalog.priors import priors
 from fw_gateway.config import Config
 from fw_gateway.state.health import Deployment
 from fw_gateway.state.watch import Judged, Watch
@@ -36,6 +37,7 @@ class Worlds:
         self._config = config
         self.statistics = statistics
         self._watch = Watch(config.locks, drift)
+        self._priors = priors(config.policies, [endpoint.target for endpoint in config.endpoints])
         self.deployments: dict[str, Deployment] = {e.target.deployment: Deployment() for e in config.endpoints}
         self._blocked = {name: _exclusion(reason) for name, reason in config.blocked.items()}
         self._steps = statistics.steps()
@@ -91,6 +93,7 @@ class Worlds:
             prices=config.prices,
             stand_in=config.server.stand_in,
             locks=config.locks,
+            priors=self._priors,
             voids=self._watch.voids,
             drifted=self._watch.said,
         )
