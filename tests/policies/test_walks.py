@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fw_policies import draw
+from fw_policies import draw, explain
 from fw_policies.estimate import OutcomeSeen, Statistics
 from fw_policies.estimate.outcomes import ACCEPTED
 from fw_policies.flow import Answer, Commit, Failed, Open, Verdict, Verify, flow
@@ -121,6 +121,35 @@ def test_under_checks_the_walk_is_judged_whole() -> None:
     assert time.holds
     assert time.value is not None
     assert 4 <= time.value <= 5
+
+
+def test_what_is_rejected_goes_on_to_the_next_model_and_not_to_another_place_of_the_same() -> None:
+    known = Statistics()
+    seen(known, "base", calls=120, passed=118)
+    seen(known, "cheap", calls=120, passed=118)
+    seen(known, "cheap", calls=120, place="there")
+    for number in range(100):
+        known.outcome(OutcomeSeen("coding", "edit", "cheap", ACCEPTED, float(number >= 50)))
+    targets = [target("base", dollars=10.0), target("cheap"), target("cheap", "there", dollars=1.1)]
+    lines = {"minimize": "cost", "verify": "not_empty", "require": ["quality >= 80%"]}
+    text = {
+        "policy": "coding",
+        "baseline": "base",
+        "quality": {"outcome": "tests_pass", "of": "step"},
+        "default": lines,
+    }
+    found = optimize(parse(text), FACTS, world(targets, known))
+    assert [one.deployment for one in found.targets] == ["cheap@here", "cheap@there", "base@here"]
+    assert found.reach == (1.0, 0.0, pytest.approx(0.5))
+
+
+def test_what_is_tried_promises_nothing_that_was_promised_of_the_plan_in_its_place() -> None:
+    found = proven("quality >= 80%", "p95 latency <= 30s", explore=LIMITS)
+    assert found.exploration is not None
+    assert found.proofs
+    tried = explore.trial(found, found.exploration.trials[0][1])
+    assert (tried.proofs, tried.certificate, tried.near, tried.reach) == ((), None, None, ())
+    assert "slack" not in explain.text(explain.mapping(tried, decision_id=""))
 
 
 def test_a_check_of_the_client_is_run_only_by_a_client_that_says_so() -> None:

@@ -186,14 +186,17 @@ def _row(line: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[str, str, s
     form = FORMS[line["measure"]]
     name = f"p{line['percentile'] * 100:g} {line['measure']}" if line["percentile"] is not None else line["measure"]
     sign = "≥" if line["measure"] == "quality" else "≤"
-    exempt = line["measure"] == "quality" and found["reason"] == "baseline"
-    if line["value"] is None and (exempt or line["limit"] is None):
+    ours = bool(found["targets"]) and found["targets"][0]["model"] == found["baseline"]
+    exempt = line["measure"] == "quality" and ours and line["value"] is None
+    if exempt or (line["value"] is None and line["limit"] is None):
         held = line["text"].removeprefix(name).replace(">=", "≥").replace("<=", "≤").strip()
     else:
         held = f"{_exact(line, line['value'])} {sign} {_exact(line, line['limit'])}"
     if not line["proven"]:
         return name, held, "not asked of the baseline" if found["reason"] == "baseline" else "not proven"
     slack = line["slack"]
+    if exempt:
+        return name, held, "it is the baseline"
     state = (
         "proven" if slack is None else f"slack {slack:.3f}" if line["measure"] == "quality" else f"slack {form(slack)}"
     )

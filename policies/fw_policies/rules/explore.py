@@ -1,6 +1,8 @@
 """What is not proven and may be tried in place of a plan: every hard rule holds, and so do the three limits of `explore`."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from fw_policies.estimate import cost as money
 from fw_policies.estimate.snapshot import Snapshot
@@ -12,6 +14,8 @@ FLOOR = 0.5
 AGAIN = 0.1
 """How much more rarely than the others a target is tried that was found too slow."""
 SLOW: frozenset[Exclusion] = frozenset({"ttft", "latency"})
+UNPROVEN: Mapping[str, Any] = {"certificate": None, "proofs": (), "near": None, "reach": (), "evidence": {}}
+"""What a plan says of itself does not hold of another one that takes its place."""
 SHADOW = 8
 """Answers that must be seen of a deployment at a step before it may answer a client: until then it is asked beside the call."""
 OVERHEAD = 1024
@@ -94,7 +98,7 @@ def trial(plan: Plan, target: Target) -> Plan:
     verify, effort = next(((arm.verify, arm.effort) for _, arm in plan.arms), (plan.verify, plan.effort))
     found = replace(
         plan, targets=targets, strategy="fall_back" if len(targets) > 1 else "single", reason="explored", explored=True,
-        outlook=outlook, arms=(), exploration=None, verify=verify, effort=effort,
+        outlook=outlook, arms=(), exploration=None, verify=verify, effort=effort, **UNPROVEN,
     )  # fmt: skip
     if verify and len({target.model for target in targets}) > 1:
         found = replace(found, strategy="cascade")

@@ -69,20 +69,32 @@ def whole(plan: Plan, ask: Ask) -> Plan:
 
 
 def _reach(plan: Plan, ask: Ask) -> tuple[float | None, ...]:
-    """The share of calls that come to each target: all, then those that failed, and under checks those that were rejected."""
-    found: list[float | None] = []
-    left: float | None = 1.0
+    """The share of calls that come to each target: all to the first; what failed to the next, what was rejected to the next other model."""
+    count = len(plan.targets)
+    found: list[float | None] = [0.0] * count
+    found[:1] = [1.0]
     for place, target in enumerate(plan.targets):
-        found.append(left)
-        following = plan.targets[place + 1] if place + 1 < len(plan.targets) else None
-        if left is None or following is None:
+        here = found[place]
+        if here == 0.0:
             continue
         share = failing(target, ask)
-        if plan.strategy == "cascade" and following.model != target.model:
-            turned = rejected(target, ask)
-            share = None if share is None or turned is None else share + (1 - share) * turned.mean
-        left = None if share is None else left * share
+        turned = rejected(target, ask) if plan.strategy == "cascade" else None
+        others = (after for after in range(place + 1, count) if plan.targets[after].model != target.model)
+        other = next(others, count) if plan.strategy == "cascade" else count
+        if place + 1 < count:
+            found[place + 1] = _plus(found[place + 1], _times(here, share))
+        if other < count:
+            answered = None if share is None else 1 - share
+            found[other] = _plus(found[other], _times(_times(here, answered), None if turned is None else turned.mean))
     return tuple(found)
+
+
+def _times(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one * other
+
+
+def _plus(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one + other
 
 
 def failing(target: Target, ask: Ask) -> float | None:
