@@ -95,6 +95,18 @@ BAD = {
         'models: {m: {deployments: [{provider: vllm, url: "http://x", machine_hour: 1 USD, price: {input: 1 USD/Mtok, output: 1 USD/Mtok}}]}}',
         "give either `price` or `machine_hour`, not both",
     ),
+    "a capacity without a unit": (
+        'models: {m: {deployments: [{provider: vllm, url: "http://x", capacity: 900}]}}',
+        "capacity: must be a rate above 0 with its unit, not 900. Write `900 tokens/s`",
+    ),
+    "a capacity of somebody else's machines": (
+        "models: {m: {deployments: [{provider: openai, capacity: 900 tokens/s}]}}",
+        "capacity: OpenAI is not self-hosted",
+    ),
+    "a capacity that is misspelt": (
+        'models: {m: {deployments: [{provider: vllm, url: "http://x", capacty: 900 tokens/s}]}}',
+        "capacty: unknown key. Did you mean `capacity`",
+    ),
     "an unknown capability": (
         "models: {m: {capabilities: [chat, tool], deployments: [{provider: openai}]}}",
         "there is no `tool`. Did you mean `tools`",
@@ -256,7 +268,7 @@ models:
     tags: [tools]
     context: 32768
     deployments:
-      - {provider: vllm, url: "http://gpu-1:8000/v1/", machine_hour: 2.10 USD, region: eu, zone: rack-1, ttft_limit: 3s}
+      - {provider: vllm, url: "http://gpu-1:8000/v1/", machine_hour: 2.10 USD, region: eu, zone: rack-1, ttft_limit: 3s, capacity: 900 tokens/s}
       - {provider: fireworks, model: accounts/fireworks/models/qwen, price: {input: 0.5 USD/Mtok, output: 2 USD/Mtok, cached_input: 0.05 USD/Mtok}}
   "fx-*": {deployments: [{provider: openai_compatible, url: "https://fx.example/v1", traceparent: true}]}
 agents: {bugbot: default}
@@ -284,6 +296,7 @@ def test_a_full_config_becomes_what_it_says(full: Config) -> None:
     assert gpu.target.price == MachinePrice(2_100_000_000)
     assert (gpu.target.region, gpu.target.zone, gpu.ttft_limit, gpu.stall_limit) == ("eu", "rack-1", 3.0, 60.0)
     assert gpu.traceparent
+    assert (gpu.capacity, fireworks.capacity) == (900.0, None)
     assert gpu.target.context == fireworks.target.context == 32768
     assert fireworks.target.upstream_model == "accounts/fireworks/models/qwen"
     assert fireworks.target.price == TokenPrice(500_000_000, 2_000_000_000, 50_000_000)

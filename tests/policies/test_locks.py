@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from fw_policies.estimate import Observation, Statistics
+from fw_policies.estimate import Observation, OutcomeSeen, Statistics
+from fw_policies.estimate.outcomes import ACCEPTED
 from fw_policies.explain import mapping, text
 from fw_policies.lock import Arm, Certificate, Lock, LockedStep, Unfit, from_dict, to_dict
 from fw_policies.model import Facts, Plan, Target, TokenPrice, World
@@ -15,7 +16,10 @@ TODAY = "2026-11-23"
 POLICY = parse({
     "policy": "p", "baseline": "big", "quality": {"outcome": "ok", "of": "step", "confidence": "90%"},
     "default": {"minimize": "cost", "require": ["quality >= 98% of baseline"]},
-    "steps": {"slow": {"require": ["p95 latency <= 1s"]}, "own": {"cases": [{"when": "attempt >= 2", "require": ["quality >= 0.9"]}]}},
+    "steps": {
+        "sure": {"verify": "not_empty"}, "slow": {"require": ["p95 latency <= 1s"]},
+        "own": {"cases": [{"when": "attempt >= 2", "require": ["quality >= 0.9"]}]},
+    },
 })  # fmt: skip
 BIG = Target("big", "big@a", "x", "big", price=TokenPrice(10**9, 10**10))
 SMALL = Target("small", "small@b", "y", "small", price=TokenPrice(10**8, 10**9))
@@ -82,6 +86,39 @@ def test_a_certificate_of_quality_proves_nothing_of_latency() -> None:
     for _ in range(60):
         seen.observe(Observation("p", "slow", "small", "small@b", ok=True, latency=0.2, output_tokens=5))
     assert decide(lock(slow=ONE), "slow", statistics=seen).targets[0].model == "small"
+
+
+def test_what_a_point_of_quality_costs_comes_with_the_plan() -> None:
+    plan = decide(lock(edit=replace(ONE, dual=600_000.0)))
+    assert plan.certificate is not None
+    assert plan.certificate["dual"] == 600_000.0
+    assert "dual" not in (decide(lock(edit=ONE)).certificate or {})
+
+
+def test_a_cascade_is_served_as_it_was_certified_and_costs_what_the_whole_walk_does() -> None:
+    cascade = LockedStep((Arm(("small", "big")),), PROOF, verify=("not_empty",))
+    seen = Statistics()
+    for model, place in (("small", "small@b"), ("big", "big@a")):
+        for number in range(60):
+            seen.observe(
+                Observation("p", "sure", model, place, ok=True, latency=0.2, input_tokens=100, output_tokens=50)
+            )
+            seen.outcome(OutcomeSeen("p", "sure", model, ACCEPTED, float(number % 4 != 0)))
+    plan = decide(lock(sure=cascade), "sure", statistics=seen)
+    assert plan.strategy == "cascade"
+    assert [target.model for target in plan.targets] == ["small", "big"]
+    assert plan.certificate is not None
+    costs = {c.target.model: c.outlook.cost for c in plan.candidates}
+    assert plan.outlook.cost is not None
+    assert costs["small"] is not None
+    assert costs["big"] is not None
+    assert plan.outlook.cost.mean == pytest.approx(costs["small"].mean + 0.25 * costs["big"].mean, rel=0.1)
+
+
+def test_what_was_proven_under_other_checks_does_not_serve() -> None:
+    plan = decide(lock(sure=ONE), "sure")
+    assert plan.targets[0].model == "big"
+    assert any("other checks" in note.text for note in plan.notes)
 
 
 def test_a_case_that_asks_for_more_is_not_served_by_it() -> None:

@@ -212,10 +212,10 @@ def _together(work: _Work, policy: Policy, ends: str, seed: int) -> tuple[dict[s
     for step, options in entered.items():
         one = work.drawn[step]
         means = _means(one)
-        cost = np.array([sum(share * means[name][1] for name, share in weights.items()) for weights, _ in options])
+        cost = np.array([sum(share * means[name][1] for name, share in weights.items()) for weights, *_ in options])
         use = [
             sum((share * one.use[name] for name, share in weights.items()), np.zeros(len(work.capacity)))
-            for weights, _ in options
+            for weights, *_ in options
         ]
         steps.append(_step(one, cost, np.zeros(len(cost)), np.stack(use, axis=1)))
     shared = _shared(work, policy)
@@ -235,8 +235,8 @@ def _together(work: _Work, policy: Policy, ends: str, seed: int) -> tuple[dict[s
     return out, answer
 
 
-Option = tuple[Mapping[str, float], float]
-"""Weights of arms, and the lower bound of quality − floor."""
+Option = tuple[Mapping[str, float], float, float]
+"""Weights of arms, the lower bound of quality − floor, and the quality seen in the tests."""
 
 
 def _options(one: Drawn, found: Certified) -> list[Option]:
@@ -244,11 +244,11 @@ def _options(one: Drawn, found: Certified) -> list[Option]:
     means = _means(one)
     floor = _floor(one.rules.require)
     options: list[Option] = [
-        (plan.weights, plan.bound) for plan in found.passed if all(name in means for name in plan.weights)
+        (plan.weights, plan.bound, plan.quality) for plan in found.passed if all(name in means for name in plan.weights)
     ]
     relative = floor.level is None and floor.ratio <= 1 and floor.margin >= 0
     if one.baseline is not None and one.baseline in means and (relative or not options):
-        options.append(({one.baseline: 1.0}, floor.margin))
+        options.append(({one.baseline: 1.0}, floor.margin, means[one.baseline][0]))
     return options
 
 
@@ -267,7 +267,7 @@ def _locked(
 ) -> LockedStep:
     """The arms that result, with their certificate, or why the baseline stays."""
     weights: dict[str, float] = {}
-    for (plan, _), share in zip(options, shares, strict=True):
+    for (plan, *_), share in zip(options, shares, strict=True):
         for name, part in plan.items():
             weights[name] = weights.get(name, 0.0) + part * float(share)
     weights = {name: part for name, part in weights.items() if part > 0.005}
@@ -277,15 +277,14 @@ def _locked(
         return LockedStep((), reason=reason, more=found.more)
     total = sum(weights.values())
     weights = {name: part / total for name, part in sorted(weights.items(), key=lambda each: -each[1])}
-    means = _means(one)
     cost, saved = samples.money(one.seen, weights, one.baseline, np.random.default_rng(seed))
     certificate = Certificate(
         line.text,
         policy.quality.outcome,
         policy.quality.of,
         policy.confidence,
-        sum(part * means[name][0] for name, part in weights.items()),
-        sum(bound * float(share) for (_, bound), share in zip(options, shares, strict=True)),
+        sum(quality * float(share) for (*_, quality), share in zip(options, shares, strict=True)),
+        sum(bound * float(share) for (_, bound, _), share in zip(options, shares, strict=True)),
         found.tested,
         ends,
     )
