@@ -1,6 +1,7 @@
 """From what a step needs to a plan: rules applied one after the other, the invariants checked after each."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from fw_policies.model import Candidate, Facts, Note, Outlook, Plan, Target, World
 from fw_policies.rules import choose, effort, evidence, explore, hard, locked, proofs, requirements, verify, whole
@@ -50,6 +51,8 @@ def optimize(policy: Policy, facts: Facts, world: World, *, observe: Observer | 
     rules = policy.rules(facts)
     outcome = policy.quality.outcome if policy.quality is not None else ""
     ask = Ask(policy, rules, facts, world)
+    if ask.checked:
+        ask = replace(ask, followers=_followers(ask))
     candidates, screened = _screened(ask, outcome)
     plan = Plan(
         policy=policy.name,
@@ -76,6 +79,15 @@ def optimize(policy: Policy, facts: Facts, world: World, *, observe: Observer | 
         if observe is not None:
             observe(rule.__name__, plan)
     return plan
+
+
+def _followers(ask: Ask) -> tuple[Target, ...]:
+    """Where the baseline may run, the place listed first in front."""
+    judges = [judge for screen in SCREENS[:-1] if (judge := screen(ask)) is not None]
+    looked, size = ask.world.estimates.looking(ask.facts, confidence=ask.policy.confidence), ask.facts.input_tokens
+    mine = [one for one in ask.world.targets if one.model == ask.policy.baseline]
+    able = [one for one in mine if not any(judge(Candidate(one, looked(one), size=size)) for judge in judges)]
+    return tuple(sorted(able, key=lambda one: (one.order, one.deployment)))
 
 
 def _screened(ask: Ask, outcome: str) -> tuple[tuple[Candidate, ...], tuple[Note, ...]]:

@@ -308,18 +308,21 @@ def test_money_scales_with_the_price(incoming: int, outgoing: int, price: int) -
 
 
 def test_the_size_of_a_request_is_corrected_by_what_was_billed() -> None:
-    """Twice the tokens that were guessed cost twice as much, in the mean and in the proven percentile."""
+    """Twice the tokens that were guessed cost twice as much in the mean; the proven percentile counts the most there ever were."""
     statistics, facts = Statistics(), Facts("a", "x", input_tokens=1000)
     priced = Target("m", "m@here", "openai", "m", price=TokenPrice(NANO_USD, 0))
     guessed = statistics.freeze().cost_percentile(facts, priced, 0.95, 0.90)
     assert guessed is None
-    for _ in range(60):
-        one = Observation("a", "x", "m", "m@here", True, input_tokens=2000, output_tokens=1, expected_tokens=1000)
+    for number in range(150):
+        billed = 5000 if number == 7 else 1980
+        one = Observation("a", "x", "m", "m@here", True, input_tokens=billed, output_tokens=1, expected_tokens=1000)
         statistics.observe(one)
     found = statistics.freeze()
     outlook = found.outlook(facts, priced)
     assert outlook.cost is not None
-    assert outlook.cost.mean == pytest.approx(2000 * NANO_USD / 1e6, rel=1e-6)
-    assert found.cost_percentile(facts, priced, 0.95, 0.90) == pytest.approx(2000 * NANO_USD / 1e6, rel=1e-6)
+    assert outlook.cost.mean == pytest.approx((149 * 1980 + 5000) / 150 * NANO_USD / 1e6, rel=1e-3)
+    proven = found.cost_percentile(facts, priced, 0.95, 0.90)
+    assert proven is not None
+    assert 1.0 <= proven / (5000 * NANO_USD / 1e6) < 1.1
     again = Statistics.from_dict(statistics.to_dict()).freeze()
     assert again.outlook(facts, priced).cost == outlook.cost

@@ -10,7 +10,7 @@ from fw_policies import draw, explain
 from fw_policies.estimate import OutcomeSeen, Statistics
 from fw_policies.estimate.outcomes import ACCEPTED
 from fw_policies.flow import Answer, Commit, Failed, Open, Verdict, Verify, flow
-from fw_policies.model import Exploration, Facts, MachinePrice, Plan, Target, TokenPrice
+from fw_policies.model import Exclusion, Exploration, Facts, MachinePrice, Plan, Target, TokenPrice
 from fw_policies.optimize import optimize
 from fw_policies.rules import explore
 from fw_policies.rules.ask import Ask
@@ -150,6 +150,27 @@ def test_what_is_tried_promises_nothing_that_was_promised_of_the_plan_in_its_pla
     tried = explore.trial(found, found.exploration.trials[0][1])
     assert (tried.proofs, tried.certificate, tried.near, tried.reach) == ((), None, None, ())
     assert "slack" not in explain.text(explain.mapping(tried, decision_id=""))
+
+
+@pytest.mark.parametrize(("blocked", "served"), [({}, "base"), ({"base@slow": "cooldown"}, "cheap")])
+def test_whichever_place_of_the_baseline_follows_the_walk_keeps_its_limit(
+    blocked: dict[str, Exclusion], served: str
+) -> None:
+    """One that takes 60 s may follow a rejected answer: then nothing proves 30 s; out of service it may not."""
+    known = Statistics()
+    seen(known, "base", calls=200, passed=190)
+    seen(known, "base", calls=200, place="slow", latency=60.0)
+    seen(known, "cheap", calls=200, passed=190)
+    targets = [target("base", dollars=10.0), target("base", "slow", dollars=10.0), target("cheap")]
+    lines = {"minimize": "cost", "verify": "not_empty", "require": ["quality >= 80%", "p95 latency <= 30s"]}
+    text = {
+        "policy": "coding",
+        "baseline": "base",
+        "quality": {"outcome": "tests_pass", "of": "step"},
+        "default": lines,
+    }
+    found = optimize(parse(text), FACTS, world(targets, known, blocked=blocked))
+    assert found.targets[0].model == served
 
 
 def test_a_check_of_the_client_is_run_only_by_a_client_that_says_so() -> None:

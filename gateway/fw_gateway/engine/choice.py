@@ -78,7 +78,7 @@ class Chooser:
             found = draw.sticky_arm(plan, *key)
         else:
             found = draw.arm(plan, draw.uniform("arm", *key) if keyed else clock.uniform()) if plan.arms else plan
-        if held and not plan.arms:
+        if held and not plan.arms and not rules.use_baseline:  # who asks for the baseline means it, whatever it began with
             found = self._stays(found, key)
         return Chosen(self._same(plan, draw.weighed(found, kept)), None, beside)
 

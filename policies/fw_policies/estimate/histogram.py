@@ -61,6 +61,14 @@ class Histogram:
         self.sum += other.sum
         self.n += other.n
 
+    def scaled(self, times: float) -> "Histogram":
+        """A copy with every value multiplied by `times`, to a bucket's width upwards."""
+        shift = math.ceil(math.log2(times) * STEPS - 1e-9)
+        out = Histogram()
+        out.counts = {bucket + shift: count for bucket, count in self.counts.items()}
+        out.n, out.sum, out.beyond = self.n, self.sum * 2 ** (shift / STEPS), self.beyond
+        return out
+
     def copy(self) -> "Histogram":
         """An independent copy."""
         out = Histogram()
@@ -86,17 +94,25 @@ class Histogram:
             found = self._memory[asked] = proven(self.above(limit), self.total, share, confidence)
         return found
 
-    def percentile(self, share: float, confidence: float) -> float | None:
-        """The least bucket edge that is proven to be above the percentile; None while nothing is proven."""
-        asked = (share, confidence)
+    def percentile(self, share: float, confidence: float, *, more: int = 0) -> float | None:
+        """The least bucket edge that is proven to be above the percentile; None while nothing is proven.
+
+        `more` calls count as above it besides: those that another limit, chosen from the same calls, may leave out.
+        """
+        asked = ("percentile", share, confidence, more)
         if asked not in self._memory:
-            self._memory[asked] = self._percentile(share, confidence)
+            self._memory[asked] = self._percentile(share, confidence, more)
         found: float | None = self._memory[asked]
         return found
 
-    def _percentile(self, share: float, confidence: float) -> float | None:
+    @property
+    def top(self) -> float:
+        """An edge that no value seen is above; 0 while there is none."""
+        return 2 ** (max(self.counts) / STEPS) if self.counts else 0.0
+
+    def _percentile(self, share: float, confidence: float, more: int) -> float | None:
         edges = sorted(self.counts)
-        above = [self.beyond] * len(edges)
+        above = [self.beyond + more] * len(edges)
         for place in range(len(edges) - 2, -1, -1):
             above[place] = above[place + 1] + self.counts[edges[place + 1]]
         total, beyond = self.total, 1 - share

@@ -74,12 +74,19 @@ class Snapshot(Estimates):
             seconds = self._tables["machine"].get((facts.agent, facts.step, target.deployment))
             edge = None if seconds is None else seconds.percentile(share, confidence)
             return None if edge is None else edge * price.hour / cost.HOUR
-        used = self._tables["tokens"].get((facts.agent, facts.step, target.model))
-        edge = None if used is None else used.percentile(share, confidence)
+        of_model = (facts.agent, facts.step, target.model)
+        used, read = self._tables["tokens"].get(of_model), self._tables["read"].get(of_model)
+        # The largest size seen is a limit that the calls have chosen: it leaves out one of them (Tukey, 1947, equivalent blocks).
+        edge = None if used is None else used.percentile(share, confidence, more=0 if read is None else 1)
         if price is None or edge is None:
             return None
-        size = facts.input_tokens * self.factor((facts.agent, facts.step, target.model))
+        size = facts.input_tokens * self.most(of_model)
         return cost.tokens(size, price.input) + edge * price.output / cost.MILLION
+
+    def most(self, key: Key) -> float:
+        """The most that a request's size had to be multiplied by, by (agent, step, model): 1 while nobody knows."""
+        found = self._tables["read"].get(key)
+        return found.top if found is not None and found.n else 1.0
 
     def factor(self, key: Key) -> float:
         """What a request's size must be multiplied by to get the input that is billed, by (agent, step, model): 1 while nobody knows.

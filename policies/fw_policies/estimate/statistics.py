@@ -114,13 +114,25 @@ class Statistics:
         self._judged.pop(key, None)
         self._reported.discard(key)
 
-    def forget_times(self, agent: str, step: str, deployment: str) -> None:
-        """Nothing is known any more of how long this deployment takes at this step."""
-        for kind in RECENT:
-            key = (deployment,) if kind == "place" else (agent, step, deployment)
-            for tables in (self._tables, self._older, self._frozen):
-                tables[kind].pop(key, None)
-            self._dirty.discard((kind, key))
+    def moved(self, place: Key, measure: str, times: float) -> None:
+        """A deployment at a step, (agent, step, deployment), takes `times` as long as before; 0: nothing is known of it any more.
+
+        `measure` is ttft or latency. What was seen before counts as if it had taken as long as calls do now, until new calls replace it.
+        """
+        for kind in ("ttft",) if measure == "ttft" else ("latency", "tpot", "machine"):
+            for tables in (self._tables[kind], self._older[kind]):
+                found = tables.pop(place, None)
+                if found is not None and times:
+                    tables[place] = found.scaled(times)
+            if place in self._tables[kind]:
+                self._dirty.add((kind, place))
+            else:
+                self._dirty.discard((kind, place))
+                self._frozen[kind].pop(place, None)
+        if measure == "ttft":  # of all steps together: each would move it again
+            for whole in (self._tables, self._older, self._frozen):
+                whole["place"].pop(place[2:], None)
+            self._dirty.discard(("place", place[2:]))
 
     def _of(self, key: Key) -> Outcomes:
         self._reported.add(key)

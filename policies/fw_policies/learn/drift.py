@@ -83,6 +83,16 @@ class Cusum:
     """The statistic for latency, in nats."""
     failing: float = 0.0
     """The statistic for errors."""
+    quick: float = 0.0
+    """The statistic for a latency that falls again after it rose."""
+    times: float = 1.0
+    """What the latency that was learnt has been multiplied by since, alarm by alarm."""
+    slower: int = 0
+    """Calls since `slow` was 0 last."""
+    above: float = 0.0
+    """Their logarithms above the mean, summed."""
+    quicker: int = 0
+    below: float = 0.0
 
     def to_dict(self) -> dict[str, float]:
         """Plain values, for JSON; `Cusum(**found)` is the way back."""
@@ -122,9 +132,33 @@ def call(state: Cusum, *, latency: float | None) -> Cusum:
         mean = state.mean + delta / n
         return replace(state, n=n, mean=mean, squares=state.squares + delta * (log - mean))
     spread = max(LEAST_SPREAD, math.sqrt(state.squares / (LEARNT - 1))) * _CAUTION
-    # One wild call is no drift: its surprise is cut at four deviations.
-    z = min(4.0, (log - state.mean) / spread - (_CAUTION - 1))
-    return replace(state, slow=max(0.0, state.slow + SHIFT * z - SHIFT**2 / 2))
+    off = log - state.mean
+    slow, quick = _grown(state.slow, off / spread), _grown(state.quick, -off / spread)
+    slower, above = (state.slower + 1, state.above + off) if slow > 0 else (0, 0.0)
+    quicker, below = (state.quicker + 1, state.below - off) if quick > 0 else (0, 0.0)
+    return replace(state, slow=slow, quick=quick, slower=slower, above=above, quicker=quicker, below=below)
+
+
+def _grown(statistic: float, z: float) -> float:
+    """One wild call is no drift: its surprise is cut at four deviations."""
+    return max(0.0, statistic + SHIFT * min(4.0, z - (_CAUTION - 1)) - SHIFT**2 / 2)
+
+
+def shifted(state: Cusum, *, between: float = 1e5) -> tuple[Cusum, float]:
+    """After an alarm of latency: the state that watches the new one, and how many times the old it is; 1 while nothing has moved.
+
+    Estimated from the calls since the change began, as the statistic dates it. A latency that falls again is followed down to what was
+    learnt, and no further: below that nothing was ever measured.
+    """
+    limit, factor = math.log(between), 1.0
+    if state.slow >= limit:
+        factor = max(1.0, math.exp(state.above / state.slower))
+    elif state.quick >= limit and state.times > 1:
+        factor = max(1 / state.times, min(1.0, math.exp(-state.below / state.quicker)))
+    if factor == 1.0:
+        return state, 1.0
+    calm = replace(state, slow=0.0, quick=0.0, slower=0, above=0.0, quicker=0, below=0.0)
+    return replace(calm, mean=state.mean + math.log(factor), times=state.times * factor), factor
 
 
 def alarms(state: Cusum, *, between: float = 1e5) -> tuple[str, ...]:

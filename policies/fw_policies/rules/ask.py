@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fw_policies.model import Candidate, Exclusion, Facts, Note, Plan, World
+from fw_policies.model import Candidate, Exclusion, Facts, Note, Plan, Target, World
 from fw_policies.spec import Policy, Rules
 
 PLACES = 4096
@@ -19,6 +19,8 @@ class Ask:
     rules: Rules
     facts: Facts
     world: World
+    followers: tuple[Target, ...] = ()
+    """Places of the baseline that may follow a rejected answer; empty where nothing is checked."""
 
     @property
     def checked(self) -> bool:
@@ -32,7 +34,8 @@ class Ask:
         It lives with the estimates it was made from; rules and targets are kept in it, so that no other ones get their identity.
         """
         rules, targets = self.rules, self.world.targets
-        place = (self.facts.agent, self.facts.step, self.policy.digest, id(rules), id(targets), self.checked)
+        after = tuple(one.deployment for one in self.followers)
+        place = (self.facts.agent, self.facts.step, self.policy.digest, id(rules), id(targets), self.checked, after)
         found = self.world.estimates.memory.get(place)
         if found is None:
             if len(self.world.estimates.memory) >= PLACES:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from fw_policies.model import Candidate, Near, Plan, Proof, Requirement
 from fw_policies.rules.ask import Ask, is_hard
 from fw_policies.rules.requirements import check, proof
+from fw_policies.rules.whole import of_walk
 
 _CHOSEN = frozenset({"best_score", "only_eligible"})
 
@@ -32,14 +33,14 @@ def _proof(line: Requirement, candidate: Candidate, plan: Plan, ask: Ask) -> Pro
 
 def _near(plan: Plan, first: Candidate, ask: Ask) -> Near | None:
     """The cheapest candidate that one requirement alone keeps out, and that would cost less than what serves."""
-    mine = first.outlook.cost
+    mine = of_walk(first, ask).cost
     if plan.reason not in _CHOSEN or plan.certificate is not None or ask.rules.objective != "cost" or mine is None:
         return None
     best: Near | None = None
     for candidate in plan.candidates:
         if not candidate.excluded or is_hard(candidate.excluded):
             continue
-        cost = candidate.outlook.cost
+        cost = of_walk(candidate, ask).cost
         saves = 0.0 if cost is None else mine.mean - cost.mean
         if saves <= 0 or (best is not None and saves <= best.saves):
             continue

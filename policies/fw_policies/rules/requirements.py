@@ -1,28 +1,13 @@
-"""Requirements, proven with the policy's confidence or not at all: what is unknown satisfies nothing.
-
-Under `verify` a rejected answer is followed by the baseline's, so time and money are those of both: with p the share that may be above
-the limit and e(t) the proven percentile of target t at 1 − p/k, P(sum > e(1) + … + e(k)) <= p (Bonferroni), at 1 − δ/k each.
-"""
+"""Requirements, proven with the policy's confidence or not at all: what is unknown satisfies nothing."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from fw_policies.estimate import cost as money
 from fw_policies.estimate.intervals import always_above, always_under, needed
 from fw_policies.estimate.snapshot import Snapshot
-from fw_policies.model import (
-    NANO_USD,
-    Candidate,
-    Estimate,
-    Exclusion,
-    MachinePrice,
-    Plan,
-    Proof,
-    Requirement,
-    Target,
-    TokenPrice,
-)
+from fw_policies.model import NANO_USD, Candidate, Estimate, Exclusion, Plan, Proof, Requirement
 from fw_policies.rules.ask import Ask, Judge, Verdict, exclude, remembered
+from fw_policies.rules.walks import dearest, longest, second, split, timed, walks, worst_cost
 
 
 def requirements(plan: Plan, ask: Ask, *, measured: bool = True) -> Plan:
@@ -91,10 +76,10 @@ def proof(line: Requirement, candidate: Candidate, ask: Ask) -> Proof:
         low = None if found is None or exempt else always_above(found.n, found.mean * found.n, bar.delta)
         return Proof(verdict is None, low, bar.floor)
     if line.measure != "cost":
-        return Proof(verdict is None, longest(line.measure, _level(line), candidate.target, ask), line.limit)
+        return Proof(verdict is None, longest(line.measure, level(line), candidate.target, ask), line.limit)
     if line.percentile is None:
-        return Proof(verdict is None, _worst(candidate, ask), line.limit)
-    return Proof(verdict is None, dearest(_level(line), candidate.target, ask), line.limit)
+        return Proof(verdict is None, worst_cost(candidate.target, ask), line.limit)
+    return Proof(verdict is None, dearest(level(line), candidate.target, ask), line.limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,84 +156,63 @@ def _good(line: Requirement, ask: Ask) -> Judge:
     return verdict
 
 
-def walked(target: Target, ask: Ask) -> tuple[Target, ...]:
-    """Whose time and money a call to `target` may take: its own, and under `verify` the baseline's after it."""
-    if not ask.checked or target.model == ask.policy.baseline:
-        return (target,)
-    known: dict[str, Target | None] = ask.memory.setdefault("baseline", {})
-    if "" not in known:
-        mine = (one for one in ask.world.targets if one.model == ask.policy.baseline)
-        known[""] = min(mine, key=lambda one: (one.order, one.deployment), default=None)
-    base = known[""]
-    return (target,) if base is None else (target, base)
-
-
 def _timed(line: Requirement, ask: Ask) -> Judge:
     """P(X > limit) <= 1 − percentile, by the calls seen above it, whenever anybody looks."""
-    estimates, share, limit = ask.world.estimates, line.percentile or 0.95, line.limit or 0.0
-    measure = _measure(line.measure, ask)
-    least = needed(1 - share, ask.policy.confidence)
+    estimates, share, limit = ask.world.estimates, level(line), line.limit or 0.0
+    measure = timed(line.measure, ask)
+    reason: Exclusion = "ttft" if line.measure == "ttft" else "latency"
 
     def verdict(candidate: Candidate) -> Verdict:
         if not isinstance(estimates, Snapshot):
             return "unknown", "nothing was observed"
+        walk = walks(candidate.target, ask)[0]
+        least = needed(1 - split(share, walk), split(ask.policy.confidence, walk))
         histogram = estimates.histogram(measure, ask.facts, candidate.target)
         if histogram is None or not histogram.total:
             return "unknown", f"0 of {least} {measure} observations"
         above, total = histogram.above(limit), histogram.total
         if above / total > 1 - share and total >= least:
-            reason: Exclusion = "ttft" if line.measure == "ttft" else "latency"
             return reason, f"{line.measure} > {limit:g} s in {above} of {total} calls"
-        if len(walked(candidate.target, ask)) == 1:
+        if len(walk) == 1:
             held = histogram.proves(limit, 1 - share, ask.policy.confidence)
-        else:
-            seconds = longest(line.measure, _level(line), candidate.target, ask)
-            held = seconds is not None and seconds <= limit
-        return None if held else ("unknown", f"{total} of {least} {measure} observations, {above} above {limit:g} s")
+            words = f"{total} of {least} {measure} observations, {above} above {limit:g} s"
+            return None if held else ("unknown", words)
+        seconds = longest(line.measure, share, candidate.target, ask)
+        if seconds is None:
+            return "unknown", _lacks(candidate, line, ask, least)
+        return None if seconds <= limit else (reason, f"{line.measure} of both answers {seconds:.3g} s > {limit:g} s")
 
     return verdict
 
 
-def _measure(measure: str, ask: Ask) -> str:
-    """What is held back until it is accepted shows its first byte when it is whole."""
-    return "latency" if measure == "ttft" and ask.checked else measure
+def _lacks(candidate: Candidate, line: Requirement, ask: Ask, least: int) -> str:
+    """Which part of a walk is not proven, and how much of it was seen."""
+    estimates, measure = ask.world.estimates, timed(line.measure, ask)
+    for walk in walks(candidate.target, ask):
+        for one in walk:
+            if second(line.measure, level(line), one, walk, ask) is None and isinstance(estimates, Snapshot):
+                found = estimates.histogram(measure, ask.facts, one)
+                return f"{0 if found is None else found.total} of {least} {measure} observations of {one.deployment}"
+    return f"{measure} is not proven"
 
 
-def _level(line: Requirement) -> float:
+def level(line: Requirement) -> float:
+    """The share of calls that a line about a percentile speaks of."""
     return line.percentile or 0.95
-
-
-def longest(measure: str, share: float, target: Target, ask: Ask) -> float | None:
-    """Seconds that `measure` of the whole walk stays below with probability `share`; None: not proven."""
-    estimates, walk = ask.world.estimates, walked(target, ask)
-    if not isinstance(estimates, Snapshot):
-        return None
-    total = 0.0
-    for one in walk:
-        histogram = estimates.histogram(_measure(measure, ask), ask.facts, one)
-        if histogram is None:
-            return None
-        edge = histogram.percentile(_split(share, walk), _split(ask.policy.confidence, walk))
-        if edge is None:
-            return None
-        total += edge
-    return total
-
-
-def _split(level: float, walk: Sequence[Target]) -> float:
-    return 1 - (1 - level) / len(walk)
 
 
 def _paid(line: Requirement, ask: Ask) -> Judge:
     """The proven percentile of cost against the limit."""
-    limit, share = line.limit or 0.0, line.percentile or 0.95
+    limit, share = line.limit or 0.0, level(line)
 
     def verdict(candidate: Candidate) -> Verdict:
-        if candidate.target.price is None:
-            return "unknown", "its price is not known"
-        paid = dearest(_level(line), candidate.target, ask)
+        walk = walks(candidate.target, ask)[0]
+        unpriced = next((one for one in walk if one.price is None), None)
+        if unpriced is not None:
+            return "unknown", "its price is not known" if unpriced is walk[0] else f"no price of {unpriced.deployment}"
+        paid = dearest(share, candidate.target, ask)
         if paid is None:
-            least, found = needed(1 - share, ask.policy.confidence), candidate.outlook.cost
+            least, found = needed(1 - split(share, walk), split(ask.policy.confidence, walk)), candidate.outlook.cost
             return "unknown", f"{0 if found is None else found.n:.0f} of {least} cost observations"
         if paid <= limit:
             return None
@@ -257,67 +221,14 @@ def _paid(line: Requirement, ask: Ask) -> Judge:
     return verdict
 
 
-def dearest(share: float, target: Target, ask: Ask) -> float | None:
-    """Nano-USD that the whole walk stays below with probability `share`; None: not proven."""
-    known: dict[str, _Bill | None] = ask.memory.setdefault(f"bill {share}", {})
-    if target.deployment not in known:
-        known[target.deployment] = _bill(share, target, ask)
-    bill = known[target.deployment]
-    if bill is None:
-        return None
-    size = ask.facts.input_tokens
-    return bill.fixed + sum(money.tokens(size, price) for price in bill.inputs)
-
-
-@dataclass(frozen=True, slots=True)
-class _Bill:
-    """What a walk's cost comes to, but for the size of the request."""
-
-    fixed: float
-    """Nano-USD for what is written, or for the machine's time."""
-    inputs: tuple[int, ...]
-    """Prices of input, nano-USD per million tokens."""
-
-
-def _bill(share: float, target: Target, ask: Ask) -> _Bill | None:
-    estimates, walk = ask.world.estimates, walked(target, ask)
-    if not isinstance(estimates, Snapshot):
-        return None
-    empty = replace(ask.facts, input_tokens=0)
-    fixed = 0.0
-    for one in walk:
-        edge = estimates.cost_percentile(empty, one, _split(share, walk), _split(ask.policy.confidence, walk))
-        if edge is None:
-            return None
-        fixed += edge
-    factors = [estimates.factor((ask.facts.agent, ask.facts.step, one.model)) for one in walk]
-    priced = [(one.price, by) for one, by in zip(walk, factors, strict=True) if isinstance(one.price, TokenPrice)]
-    return _Bill(fixed, tuple(round(price.input * by) for price, by in priced))
-
-
 def _capped(line: Requirement, ask: Ask) -> Judge:
     """The most that a call may cost against a hard cap."""
     limit = line.limit or 0.0
 
     def verdict(candidate: Candidate) -> Verdict:
-        worst = _worst(candidate, ask)
+        worst = worst_cost(candidate.target, ask)
         if worst is None:
             return "unknown", "its worst cost is not known: no price, or no limit on the output"
         return ("cost", f"may cost ${worst / NANO_USD:.4g} > ${limit / NANO_USD:.4g}") if worst > limit else None
 
     return verdict
-
-
-def _worst(candidate: Candidate, ask: Ask) -> int | None:
-    costs = [worst_cost(target, ask) for target in walked(candidate.target, ask)]
-    return None if None in costs else sum(cost for cost in costs if cost is not None)
-
-
-def worst_cost(target: Target, ask: Ask) -> int | None:
-    """Nano-USD that a call may cost at most: all of its input uncached, and as much output as it may have."""
-    facts = ask.facts
-    price = target.price
-    limits = [limit for limit in (facts.max_output_tokens, target.max_output) if limit is not None]
-    if price is None or isinstance(price, MachinePrice) or not limits:
-        return None
-    return money.tokens(facts.input_tokens, price.input) + money.tokens(min(limits), price.output)

@@ -1,7 +1,7 @@
 """What the whole walk of a plan comes to, from its parts: under `verify` a rejected answer is paid for, and so is the next one.
 
 With a the share of a model's answers that pass, its walk costs c1 + (1 − a) c2 and takes l1 + (1 − a) l2 on average; bounds follow from the
-bounds of the parts, percentiles from Bonferroni's inequality (see `requirements`). Quality needs no sum: what is reported of a walk counts
+bounds of the parts, percentiles from Bonferroni's inequality (see `walks`). Quality needs no sum: what is reported of a walk counts
 for the model that it began with.
 """
 
@@ -11,14 +11,14 @@ from fw_policies.estimate.outcomes import ACCEPTED
 from fw_policies.estimate.snapshot import Snapshot
 from fw_policies.model import Candidate, Estimate, Outlook, Plan, Target
 from fw_policies.rules.ask import Ask
-from fw_policies.rules.requirements import dearest, longest, walked
+from fw_policies.rules.walks import dearest, longest, walks
 
 P95 = 0.95
 
 
 def of_walk(candidate: Candidate, ask: Ask) -> Outlook:
     """The outlook of the walk that begins with a candidate; without `verify` it is the candidate's own."""
-    walk = walked(candidate.target, ask)
+    walk = walks(candidate.target, ask)[0]
     own = candidate.outlook
     if len(walk) == 1 and not ask.checked:
         return own
