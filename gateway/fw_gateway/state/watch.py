@@ -108,18 +108,24 @@ class Watch:
         self._say(key, text)
         return True
 
-    def call(self, key: Key, latency: float | None, today: str) -> bool:
-        """A call of (agent, step, deployment, measure), in seconds, None: it failed; whether what its histograms know is void."""
-        state = self._calls[key] = drift.call(self._calls.get(key) or drift.Cusum(), latency=latency)
-        if state.n == drift.LEARNT and latency is not None:
+    def call(self, key: Key, latency: float | None, today: str) -> float:
+        """A call of (agent, step, deployment, measure), in seconds, None: it failed; what its histograms must be multiplied by, 0: they are void."""
+        state = drift.call(self._calls.get(key) or drift.Cusum(), latency=latency)
+        if "errors" in drift.alarms(state):
+            self._calls[key] = drift.Cusum()
+            self._say(
+                key, f"{key[2]}: more calls fail than is usual; what was known of its {key[3]} before {today} is void"
+            )
+            return 0.0
+        self._calls[key], factor = drift.shifted(state)
+        times = self._calls[key].times
+        if factor != 1.0 and times < 1.1:
             self._said.pop(key, None)
-        moved = drift.alarms(state)
-        if not moved:
-            return False
-        del self._calls[key]
-        what = " and ".join(key[3] if name == "latency" else name for name in moved)
-        self._say(key, f"{key[2]}: {what} moved from what was usual; what came before {today} is void")
-        return True
+        elif factor != 1.0:
+            self._say(key, f"{key[2]}: {key[3]} became {times:.1f} times what was usual; seen on {today}")
+        elif state.n == state.calls == drift.LEARNT and latency is not None and times == 1.0:
+            self._said.pop(key, None)
+        return factor
 
     def reported(self, served: Iterable[Judged], values: Mapping[str, float], of: str, today: str) -> bool:
         """Outcomes of `of` (run, step) by name, once for each certificate that they speak about; whether one is void now.

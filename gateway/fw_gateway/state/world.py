@@ -190,17 +190,19 @@ class Worlds:
             self.statistics.outcome(seen)
 
     def _timed(self, agent: str, step: str, attempt: Attempt, now: float) -> None:
-        """Hold a call against what its deployment usually takes; when that has moved, what was known of it is void."""
+        """Hold a call against what its deployment usually takes; when that has moved, so does what was known of it."""
         failed = attempt.error_type in _OURS or (attempt.status or 0) >= 500
         if not failed and attempt.outcome not in {"success", "rejected"}:
             return
-        deployment = attempt.target.deployment
-        streamed = attempt.ttft is not None
-        took = attempt.ttft if attempt.ttft is not None else (attempt.ended or now) - attempt.started
-        key = (agent, step, deployment, "ttft" if streamed else "latency")
-        if self._watch.call(key, None if failed else took, clock.today()):
-            self.statistics.forget_times(agent, step, deployment)
-            self._taken = -FRESH
+        place = (agent, step, attempt.target.deployment)
+        took = {"latency": (attempt.ended or now) - attempt.started, "ttft": attempt.ttft}
+        for measure, seconds in took.items():
+            if seconds is None:
+                continue
+            times = self._watch.call((*place, measure), None if failed else seconds, clock.today())
+            if times != 1.0:
+                self.statistics.moved(place, measure, times)
+                self._taken = -FRESH
 
 
 def _decide(policy: Policy | None, facts: Facts, world: World) -> Plan:
