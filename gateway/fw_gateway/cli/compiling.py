@@ -231,7 +231,8 @@ def _together(work: _Work, policy: Policy, ends: str, seed: int) -> tuple[dict[s
             out[step] = LockedStep((), reason=full or found.reason, more=found.more)
             continue
         shares = answer.weights[list(entered).index(step)]
-        out[step] = _locked(work.drawn[step], found, entered[step], shares, policy=policy, ends=ends, seed=seed)
+        chosen = _Chosen(entered[step], shares, answer.price_of_capacity)
+        out[step] = _locked(work.drawn[step], found, chosen, policy=policy, ends=ends, seed=seed)
     return out, answer
 
 
@@ -262,10 +263,19 @@ def _means(one: Drawn) -> dict[str, tuple[float, float]]:
     return found
 
 
-def _locked(
-    one: Drawn, found: Certified, options: Sequence[Option], shares: Vector, *, policy: Policy, ends: str, seed: int
-) -> LockedStep:
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """What the programme says of one step."""
+
+    options: Sequence[Option]
+    shares: Vector
+    prices: Vector
+    """Nano-USD per token of each machine."""
+
+
+def _locked(one: Drawn, found: Certified, chosen: _Chosen, *, policy: Policy, ends: str, seed: int) -> LockedStep:
     """The arms that result, with their certificate, or why the baseline stays."""
+    options, shares, prices = chosen.options, chosen.shares, chosen.prices
     weights: dict[str, float] = {}
     for (plan, *_), share in zip(options, shares, strict=True):
         for name, part in plan.items():
@@ -277,6 +287,9 @@ def _locked(
         return LockedStep((), reason=reason, more=found.more)
     total = sum(weights.values())
     weights = {name: part / total for name, part in sorted(weights.items(), key=lambda each: -each[1])}
+    # Each part keeps the promise, so that the mixture does; by how much is bounded for it as a whole too.
+    least = sum(bound * float(share) for (_, bound, _), share in zip(options, shares, strict=True))
+    floor = _floor(one.rules.require)
     cost, saved = samples.money(one.seen, weights, one.baseline, np.random.default_rng(seed))
     certificate = Certificate(
         line.text,
@@ -284,19 +297,23 @@ def _locked(
         policy.quality.of,
         policy.confidence,
         sum(quality * float(share) for (*_, quality), share in zip(options, shares, strict=True)),
-        sum(bound * float(share) for (_, bound, _), share in zip(options, shares, strict=True)),
+        max(least, samples.bound(one.seen, weights, one.baseline, floor, confidence=policy.confidence, seed=seed)),
         found.tested,
         ends,
     )
     arms = tuple(replace(one.arms[name], weight=part) for name, part in weights.items())
-    dual = _dual(one, weights)
+    dual = _dual(one, weights, prices)
     return LockedStep(arms, certificate, cost, saved, verify=one.rules.verify, dual=dual, mix=one.mix)
 
 
-def _dual(one: Drawn, weights: Mapping[str, float]) -> float | None:
-    """What one point less would save, by the arms as they were seen: the slope of their frontier at this plan."""
-    means = _means(one)
+def _dual(one: Drawn, weights: Mapping[str, float], prices: Vector) -> float | None:
+    """What one point less would save, by the arms as they were seen: the slope of their frontier at this plan.
+
+    An arm that takes a machine from others is as dear as that makes it.
+    """
+    means = {name: found for name, found in _means(one).items() if np.isfinite(one.use[name]).all()}
     quality, cost = np.array(list(means.values())).T
+    cost = cost + np.array([float(prices @ one.use[name]) * _ratio(one) for name in means])
     floor = sum(part * means[name][0] for name, part in weights.items()) - LEFT
     found = solve([Step(cost, quality, 1.0, floor=floor)], Shared(np.zeros(0)))
     return None if found is None else PER_POINT * found.price_of_quality[0]

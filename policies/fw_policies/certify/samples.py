@@ -121,6 +121,20 @@ def certify(
     return Certified(weights, _mean(tests, weights), bounds[others[-1]], cost, saved, tested, "", None, proven)
 
 
+def bound(
+    seen: Mapping[str, Sequence[Seen]],
+    weights: Mapping[str, float],
+    baseline: str | None,
+    floor: Floor,
+    *,
+    confidence: float,
+    seed: int = 0,
+) -> float:
+    """Lower bound of quality − floor of one mixture, on the testing halves: how far it keeps its promise, not whether it may be made."""
+    tests = {model: _halves(_by_run(runs))[1] for model, runs in sorted(seen.items()) if runs}
+    return _slack(tests, weights, baseline, floor, delta=1 - confidence, rng=np.random.default_rng(seed))
+
+
 def _mean(tests: Mapping[str, tuple[Vector, Vector]], weights: Mapping[str, float]) -> float:
     return sum(share * float(tests[model][0].mean()) for model, share in weights.items())
 
