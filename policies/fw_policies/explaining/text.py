@@ -253,7 +253,7 @@ def _evidence(found: Mapping[str, Any]) -> Iterator[str]:
             yield from _wrapped("missing", str(evidence["missing"]))
     trust = found.get("trust")
     if trust is not None and trust["n"]:
-        held = f"90% ranges held {trust['held']:.0%} of {trust['n']:.0f} calls" if trust["held"] is not None else ""
+        held = f"90% ranges held {trust['held']:.0%} of {trust['n']:.0f} planned" if trust["held"] is not None else ""
         ratios = [f"{name} ×{trust[name]:.2f}" for name in ("cost", "latency") if trust[name] is not None]
         yield f"{'trust':<10}  {'; '.join(part for part in (held, ', '.join(ratios)) if part)}"
 
