@@ -79,7 +79,7 @@ def fill(tmp_path: Path) -> Fill:
             ledger.record_outcome(report)
         seen = Statistics()
         for name, cost in COST.items():
-            for _ in range(50):
+            for _ in range(60):
                 about = ("bot", "edit", name, f"{name}@vllm")
                 seen.observe(
                     Observation(
