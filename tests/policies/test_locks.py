@@ -137,3 +137,25 @@ def test_a_lock_survives_its_file_and_every_change_changes_its_digest() -> None:
 def test_what_is_no_lock_is_refused_in_words(bad: object) -> None:
     with pytest.raises(Unfit, match="lock"):
         from_dict(bad)
+
+
+def test_a_mixture_shows_the_bound_that_all_of_its_arms_keep() -> None:
+    """Not that of its quick arm alone; each arm that is drawn shows its own."""
+    asked = parse(
+        {**dict(POLICY.canonical), "default": {"minimize": "cost", "require": [PROOF.promise, "p95 latency <= 30s"]}}
+    )
+    statistics = Statistics()
+    for model, place, seconds in (("small", "small@b", 1.0), ("big", "big@a", 20.0)):
+        for _ in range(200):
+            statistics.observe(Observation("p", "plan", model, place, ok=True, latency=seconds, output_tokens=100))
+    found = replace(lock(plan=TWO), version=asked.digest)
+    world = World((BIG, SMALL), {}, statistics.freeze(), TODAY, locks={"p": found})
+    plan = optimize(asked, Facts(agent="p", step="plan"), world)
+    quality, latency = plan.proofs
+    assert quality.holds
+    assert latency.holds
+    assert latency.value == pytest.approx(20.0, rel=0.1)
+    assert [arm.proofs[1].value for _, arm in plan.arms] == [pytest.approx(1.0, rel=0.1), latency.value]
+    told = mapping(plan, decision_id="d")
+    assert told["rejected"] == {}
+    assert told["saves"]["share"] == pytest.approx(0.7 * 0.9, rel=0.01)

@@ -43,7 +43,7 @@ def mapping(
         "requirements": [_requirement(number, plan) for number in range(len(plan.requirements))],
         "near": _near(plan),
         "candidates": [_candidate(candidate) for candidate in plan.candidates],
-        "rejected": dict(Counter(c.excluded for c in plan.candidates if c.excluded and c.target not in plan.targets)),
+        "rejected": _rejected(plan),
         "runner_up": _runner_up(plan),
         "saves": savings.saves(plan),
         "notes": [{"rule": note.rule, "text": note.text} for note in plan.notes],
@@ -53,6 +53,12 @@ def mapping(
         "served": chosen.model if chosen is not None else None,
         "actual": dict(actual) if actual is not None else None,
     }
+
+
+def _rejected(plan: Plan) -> dict[str, int]:
+    """Reason -> how many candidates that neither the plan nor an arm of it tries."""
+    serving = {target.deployment for one in (plan, *(arm for _, arm in plan.arms)) for target in one.targets}
+    return dict(Counter(c.excluded for c in plan.candidates if c.excluded and c.target.deployment not in serving))
 
 
 def _estimate(found: Estimate | None) -> dict[str, Any] | None:
@@ -98,6 +104,7 @@ def _arm(weight: float, plan: Plan) -> dict[str, Any]:
         "weight": weight,
         "strategy": plan.strategy,
         "models": list(dict.fromkeys(target.model for target in plan.targets)),
+        "deployments": [target.deployment for target in plan.targets],
         "verify": [short(check) for check in plan.verify],
         "effort": plan.effort,
     }

@@ -14,7 +14,8 @@ def saves(plan: Plan) -> dict[str, Any] | None:
     The interval of the ratio is had from those of its two parts on the scale of logarithms, as if they were independent: the
     half-widths add up in squares (the method of variance estimates recovery, Zou and Donner, 2008).
     """
-    if not plan.targets or plan.baseline is None or plan.targets[0].model == plan.baseline:
+    heads = [arm.targets[:1] for _, arm in plan.arms] or [plan.targets[:1]]
+    if not plan.targets or plan.baseline is None or all(one.model == plan.baseline for head in heads for one in head):
         return None
     base = next((c.outlook.cost for c in plan.candidates if c.target.model == plan.baseline and c.outlook.cost), None)
     mine = plan.outlook.cost

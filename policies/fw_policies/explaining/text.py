@@ -260,6 +260,7 @@ def _evidence(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _rejected(found: Mapping[str, Any], *, show_all: bool) -> Iterator[str]:
     serving = {target["deployment"] for target in found["targets"]}
+    serving.update(name for arm in found["arms"] for name in arm["deployments"])
     out = [c for c in found["candidates"] if c["excluded"] and c["deployment"] not in serving]
     if not out:
         return

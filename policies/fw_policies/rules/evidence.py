@@ -1,5 +1,6 @@
 """What stands behind a plan, and what is missing for a better one."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from fw_policies.estimate.intervals import needed
@@ -11,7 +12,10 @@ SHOWN = 2
 
 
 def evidence(plan: Plan, ask: Ask) -> Plan:
-    """Fill the plan's evidence: observations of what was chosen, and what a better one still needs."""
+    """Fill the plan's evidence: observations of what was chosen, and what a better one still needs. A mixture has that of its least known arm."""
+    if plan.arms:
+        arms = tuple((weight, evidence(arm, ask)) for weight, arm in plan.arms)
+        return replace(plan, arms=arms, evidence=min((arm.evidence for _, arm in arms), key=_count))
     chosen = next((c for c in plan.candidates if plan.targets and c.target is plan.targets[0]), None)
     outlook = chosen.outlook if chosen is not None else plan.outlook
     found: dict[str, float | str | None] = {
@@ -27,6 +31,11 @@ def evidence(plan: Plan, ask: Ask) -> Plan:
     for text in ask.world.drifted.get((ask.facts.agent, ask.facts.step), ()):
         plan = note(plan, "drift", text)
     return plan
+
+
+def _count(found: Mapping[str, float | str | None]) -> float:
+    calls = found.get("calls")
+    return calls if isinstance(calls, float | int) else 0.0
 
 
 def _nearest(plan: Plan) -> str:

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from fw_policies.lock import Arm, Certificate, Lock
-from fw_policies.model import Candidate, Outlook, Plan
+from fw_policies.model import Candidate, Plan
 from fw_policies.rules.ask import Ask, is_hard, note
 from fw_policies.rules.requirements import requirements
-from fw_policies.rules.whole import of_walk
+from fw_policies.rules.whole import mixed, of_walk
 
 
 def locked(plan: Plan, ask: Ask) -> Plan:
@@ -43,7 +43,7 @@ def locked(plan: Plan, ask: Ask) -> Plan:
         found = replace(first, notes=plan.notes)
     else:
         found = replace(
-            plan, strategy="mixture", reason="best_score", targets=first.targets, arms=tuple(arms), outlook=_mixed(arms)
+            plan, strategy="mixture", reason="best_score", targets=first.targets, arms=tuple(arms), outlook=mixed(arms)
         )
     return note(found, "lock", told)
 
@@ -82,25 +82,6 @@ def _arm(plan: Plan, arm: Arm, able: Mapping[str, Candidate], ask: Ask) -> Plan:
         targets=targets,
         outlook=of_walk(chosen[0], ask),
         effort=arm.effort,
-    )
-
-
-def _mixed(arms: list[tuple[float, Plan]]) -> Outlook:
-    """The mean cost of a mixture follows from its arms; its percentiles do not, and stay unknown."""
-    costs = [(weight, arm.outlook.cost) for weight, arm in arms]
-    if any(cost is None for _, cost in costs):
-        return Outlook()
-    known = [(weight, cost) for weight, cost in costs if cost is not None]
-    total = known[0][1]
-    return Outlook(
-        cost=replace(
-            total,
-            mean=sum(weight * cost.mean for weight, cost in known),
-            low=sum(weight * cost.low for weight, cost in known),
-            high=sum(weight * cost.high for weight, cost in known),
-            n=min(cost.n for _, cost in known),
-            p95=None,
-        )
     )
 
 

@@ -1,5 +1,6 @@
 """How what serves stands to each requirement, and what binds: for EXPLAIN, and for nothing else."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from fw_policies.model import Candidate, Near, Plan, Proof, Requirement
@@ -11,7 +12,13 @@ _CHOSEN = frozenset({"best_score", "only_eligible"})
 
 
 def proofs(plan: Plan, ask: Ask) -> Plan:
-    """Put the proven bounds of what serves into the plan; under a certificate, its line about quality is the certificate's."""
+    """Put the proven bounds of what serves into the plan; under a certificate, its line about quality is the certificate's.
+
+    Of a mixture they are the worst of its arms: what each of them keeps, all of them keep.
+    """
+    if plan.arms:
+        arms = tuple((weight, proofs(arm, ask)) for weight, arm in plan.arms)
+        return replace(plan, arms=arms, proofs=_worst([arm.proofs for _, arm in arms], plan))
     if not plan.targets or not plan.requirements:
         return plan
     first = next((c for c in plan.candidates if c.target is plan.targets[0]), None)
@@ -29,6 +36,19 @@ def _proof(line: Requirement, candidate: Candidate, plan: Plan, ask: Ask) -> Pro
             return Proof(True, line.limit + slack, line.limit)
         return Proof(True, quality, quality - slack)
     return proof(line, candidate, ask)
+
+
+def _worst(arms: Sequence[Sequence[Proof]], plan: Plan) -> tuple[Proof, ...]:
+    """Line by line the worst proof; none where an arm has none."""
+    if any(len(each) != len(plan.requirements) for each in arms):
+        return ()
+    found = []
+    for line, each in zip(plan.requirements, zip(*arms, strict=True), strict=True):
+        values = [one.value for one in each if one.value is not None]
+        worst = min if line.measure == "quality" else max
+        value = worst(values) if len(values) == len(each) else None
+        found.append(Proof(all(one.holds for one in each), value, each[0].limit))
+    return tuple(found)
 
 
 def _near(plan: Plan, first: Candidate, ask: Ask) -> Near | None:

@@ -5,6 +5,7 @@ bounds of the parts, percentiles from Bonferroni's inequality (see `walks`). Qua
 for the model that it began with.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from fw_policies.estimate.outcomes import ACCEPTED
@@ -57,7 +58,10 @@ def _sum(own: Estimate | None, after: Outlook | None, measure: str, share: Estim
 
 def whole(plan: Plan, ask: Ask) -> Plan:
     """Put the walk's outlook into the plan, and how often each of its targets is expected to be reached."""
-    if not plan.targets or plan.arms:
+    if plan.arms:
+        arms = tuple((weight, whole(arm, ask)) for weight, arm in plan.arms)
+        return replace(plan, arms=arms, outlook=mixed(arms))
+    if not plan.targets:
         return plan
     first = next((c for c in plan.candidates if c.target is plan.targets[0]), None)
     if first is None:
@@ -66,6 +70,25 @@ def whole(plan: Plan, ask: Ask) -> Plan:
     if plan.strategy != "cascade" and not plan.verify:
         return replace(plan, reach=reach)
     return replace(plan, reach=reach, outlook=of_walk(first, ask))
+
+
+def mixed(arms: Sequence[tuple[float, Plan]]) -> Outlook:
+    """The mean cost of a mixture follows from its arms; its percentiles do not, and stay unknown."""
+    costs = [(weight, arm.outlook.cost) for weight, arm in arms]
+    if any(cost is None for _, cost in costs):
+        return Outlook()
+    known = [(weight, cost) for weight, cost in costs if cost is not None]
+    total = known[0][1]
+    return Outlook(
+        cost=replace(
+            total,
+            mean=sum(weight * cost.mean for weight, cost in known),
+            low=sum(weight * cost.low for weight, cost in known),
+            high=sum(weight * cost.high for weight, cost in known),
+            n=min(cost.n for _, cost in known),
+            p95=None,
+        )
+    )
 
 
 def _reach(plan: Plan, ask: Ask) -> tuple[float | None, ...]:
