@@ -102,7 +102,7 @@ def _planned(found: Config, what: str, facts: Facts, policy: str | None, changes
     chosen = whatif.choose(found, facts.agent, policy)
     if changes:
         chosen = whatif.change(chosen, facts.step, changes, found)
-    plan = optimize(chosen, facts, world)
+    plan = whatif.covered(found, optimize(chosen, facts, world))
     return dict(texts.mapping(plan, decision_id="", trust=whatif.trust(found, plan)))
 
 

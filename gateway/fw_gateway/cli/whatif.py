@@ -35,6 +35,12 @@ def trust(config: Config, plan: Plan) -> Mapping[str, Any] | None:
     return found
 
 
+def covered(config: Config, plan: Plan) -> Plan:
+    """The plan with what its certificate covers, if the state directory knows."""
+    found: Plan | None = _asked(config, lambda ledger: explained.covered(ledger, plan, config.locks.get(plan.policy)))
+    return plan if found is None else found
+
+
 def _asked(config: Config, question: Callable[[SqliteLedger], Any]) -> Any:
     """The ledger's answer; None while there is none, or it cannot be read."""
     if not (Path(config.server.state_dir) / FILE).is_file():

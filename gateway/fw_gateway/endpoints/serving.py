@@ -23,6 +23,7 @@ class Serving:
         self._ledger = ledger
         self._sampled = sampled
         self._resolver = Resolver(config)
+        self._locks = config.locks
         self._longest = config.server.max_timeout
 
     async def chat(self, request: Request) -> Reply:
@@ -47,6 +48,7 @@ class Serving:
         """The plan for a chat request; nothing is dispatched."""
         call, policy, model = self._read(request, "chat")
         plan = self._engine.plan(call, policy, model)
+        plan = await asyncio.to_thread(explained.covered, self._ledger, plan, self._locks.get(plan.policy))
         trusted = await asyncio.to_thread(explained.trust, self._ledger, plan)
         mapping = explain.mapping(plan, decision_id=call.decision_id, trust=trusted)
         return reply({"text": explain.text(mapping), "plan": mapping})

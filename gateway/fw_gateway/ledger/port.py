@@ -121,6 +121,10 @@ class Ledger(Protocol):
         """What became of estimates since then (nanoseconds since the epoch), among the newest calls."""
         ...
 
+    def like(self, step: tuple[str, str], since_ns: int, labels: Sequence[str]) -> Mapping[str, int]:
+        """What the newest calls of (policy, step) since then were like: `fw_policies.lock.cell` -> calls."""
+        ...
+
     def record_outcome(self, report: Report) -> Stored:
         """Keep outcomes, once.
 

@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from fw_gateway import clock
-from fw_gateway.ledger import history, plans, purses, rows, schema
+from fw_gateway.ledger import history, plans, purses, rows, schema, walks
 from fw_gateway.ledger.port import Decision, LedgerError, Report, Served, Stored, Trust
 from fw_gateway.ledger.purses import Entry
 from fw_gateway.values import Record
@@ -118,6 +118,15 @@ class SqliteLedger:
         """
         with self._reader() as connection:
             return history.trust(connection, policy, step, since_ns)
+
+    def like(self, step: tuple[str, str], since_ns: int, labels: Sequence[str]) -> Mapping[str, int]:
+        """What the newest calls of (policy, step) since then were like.
+
+        Raises:
+            LedgerError: the ledger cannot be read.
+        """
+        with self._reader() as connection:
+            return walks.like(connection, step, since_ns, labels)
 
     def record_outcome(self, report: Report) -> Stored:
         """Keep outcomes, once.

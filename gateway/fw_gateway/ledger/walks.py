@@ -2,7 +2,8 @@
 
 import sqlite3
 import zlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import orjson
 
 from fw_gateway.ledger.port import LedgerError
+from fw_policies.lock import cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,25 @@ def walks(path: Path, since_ns: int) -> dict[str, Walk]:
         for decision, started, plan, attempts in rows
         if plan in planned
     }
+
+
+NEWEST = 20_000
+"""Calls that are looked at for coverage: a page must not wait for all of a year."""
+_LIKE = """
+    SELECT c.input_tokens, c.labels, count(*)
+    FROM (SELECT * FROM calls ORDER BY decision_id DESC LIMIT ?) c JOIN plans p ON p.digest = c.plan
+    WHERE p.policy = ? AND c.step = ? AND c.started_ns >= ? AND c.attempts != '[]' AND c.shadow_of IS NULL
+    GROUP BY c.input_tokens, c.labels
+"""
+
+
+def like(connection: sqlite3.Connection, step: tuple[str, str], since_ns: int, labels: Sequence[str]) -> Counter[str]:
+    """What the newest calls of (policy, step) since then were like: `cell` -> calls. `labels`: names of those that count."""
+    found: Counter[str] = Counter()
+    for size, held, count in connection.execute(_LIKE, (NEWEST, *step, since_ns)):
+        pairs = ((str(name), str(value)) for name, value in orjson.loads(held).items())
+        found[cell(size, pairs, labels)] += count
+    return found
 
 
 def _planned(body: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...], str | None]:
