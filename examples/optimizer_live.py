@@ -36,7 +36,7 @@ from fwsdk import AsyncClient, FwError
 
 PRICES = {"big": 2.0, "small": 0.2, "tiny": 0.02}
 """US dollars per million tokens of output; input costs a fifth."""
-MODELS = {"big": (0.97, 0.080), "small": (0.96, 0.060), "tiny": (0.55, 0.020)}
+MODELS = {"big": (0.97, 0.110), "small": (0.96, 0.090), "tiny": (0.55, 0.040)}
 """Share of right answers, and median seconds of an answer."""
 POLICY = """\
 policy: sums
@@ -178,6 +178,8 @@ class Live:
             process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log, env=self._env)
         try:
             await self._ready(process)
+            async with AsyncClient(self.url) as fw:  # what is loaded at the first call is no fault of the models
+                await fw.chat("What is 10 plus 10?", model="tiny", max_tokens=8)
             yield
         finally:
             process.terminate()
@@ -370,7 +372,7 @@ async def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--streams", type=int, default=8, help="calls at a time")
     parser.add_argument("--floor", type=int, default=80, help="per cent of answers that must be right")
-    parser.add_argument("--limit", type=float, default=0.25, help="seconds of the 95th percentile")
+    parser.add_argument("--limit", type=float, default=0.4, help="seconds of the 95th percentile")
     parser.add_argument("--upstream", action="append", default=[], metavar="NAME=URL,MODEL")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     asked = parser.parse_args()

@@ -77,5 +77,5 @@ def test_a_certificate_that_was_compiled_serves_or_it_is_said_why_not(told: dict
 
 def test_a_slow_down_is_noticed_and_said(told: dict[str, Any]) -> None:
     last = told["phases"]["small is five times slower"]
-    assert any("small@here: latency moved" in line for line in last["drift"])
-    assert "small@here: latency moved" in last["text"]
+    assert any("small@here: latency became" in line for line in last["drift"])
+    assert "small@here: latency became" in last["text"]
