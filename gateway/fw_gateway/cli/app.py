@@ -6,7 +6,7 @@ from importlib.metadata import entry_points
 
 import typer
 
-from fw_gateway.cli import audit, bench, chat, check, doctor, explain, extra, models, output, policy, trace
+from fw_gateway.cli import audit, bench, chat, check, doctor, explain, extra, models, output, policy, state, trace
 
 app = typer.Typer(
     name="fw",
@@ -33,6 +33,7 @@ app.command("explain", epilog=explain.EXAMPLES)(explain.explain)
 app.command("audit", epilog=audit.EXAMPLES)(audit.audit)
 app.add_typer(trace.group, name="trace")
 app.add_typer(bench.group, name="bench")
+app.add_typer(state.group, name="state")
 app.command("doctor", epilog="Examples: fw doctor; fw doctor -c fw.yaml")(doctor.doctor)
 app.add_typer(check.group, name="config")
 app.command("version", epilog="Example: fw version --json")(check.version)
