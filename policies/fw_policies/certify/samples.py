@@ -88,7 +88,7 @@ def certify(
 
     A plan that is the baseline alone needs no proof of a relative floor and is never the answer here. Several values of one run
     count as one, their mean: the unit of account is the run. `dearer`: nano-USD that a run of a model takes from others, the price of
-    a shared machine; plans are chosen with and without it, and it must not come from the testing half.
+    a shared machine; plans are chosen with and without it, and it must not come from outcomes of the testing half.
     """
     delta = 1 - confidence
     seen = {model: _by_run(runs) for model, runs in seen.items()}
