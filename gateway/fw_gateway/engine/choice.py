@@ -1,6 +1,7 @@
 """What is left to chance in a plan: what is explored, which arm serves, and what stays as it began."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -37,6 +38,29 @@ class Chosen(NamedTuple):
     beside: Beside | None = None
 
 
+@dataclass(slots=True)
+class Bill:
+    """What exploring may cost one call."""
+
+    purses: Purses
+    limits: Exploration
+    costs: dict[str, int | None]
+    """Deployment -> nano-USD at most; None: nothing bounds it."""
+    pace: float
+    refused: bool = False
+    """The purse gave less than was thought to be in it."""
+
+    def affords(self) -> Callable[[Target], bool]:
+        """What the purse can pay for now."""
+        costs, room = self.costs, self.purses.room(self.limits.purse, self.limits.max_cost)
+
+        def found(trial: Target) -> bool:
+            cost = costs[trial.deployment]
+            return cost is not None and cost <= room
+
+        return found
+
+
 class Chooser:
     """Draws. Equal keys (a task, an idempotency key; with `sticky`, a run or a thread) get equal draws."""
 
@@ -61,24 +85,23 @@ class Chooser:
             shadows = limits.shadows if self.shadowing else frozenset()
             first = draw.uniform("explore", *key) if keyed else clock.uniform()
             await self._purses.open(limits.purse, limits.max_cost)
-            pace = self._pace(call, facts, limits)
-            before = 1.0
-            if (
-                shadows
-            ):  # a reservation changes what can be afforded, and with it the probability that nothing is explored
-                before = draw.kept(plan, lambda one: self._affords(call, facts, plan, one), pace=pace, shadows=shadows)
-            tried, reserved = await self._tried(call, facts, plan, first, pace=pace)
-            if tried is not None and reserved is not None:
-                if tried.targets[0].deployment not in shadows:
-                    return Chosen(self._same(plan, tried), reserved)
-                beside, kept = Beside(explore.beside(tried), reserved), before
+            bill = self._bill(call, facts, limits)
+            # A reservation changes what can be afforded, and with it the probability that nothing is explored.
+            kept = draw.kept(plan, bill.affords(), pace=bill.pace, shadows=shadows)
+            tried, reserved = await self._tried(plan, first, bill)
+            if tried is None or reserved is None:
+                kept = draw.kept(plan, bill.affords(), pace=bill.pace, shadows=shadows) if bill.refused else kept
+            elif tried.targets[0].deployment in shadows:
+                beside = Beside(explore.beside(tried), reserved)
             else:
-                kept = draw.kept(plan, lambda one: self._affords(call, facts, plan, one), pace=pace, shadows=shadows)
+                return Chosen(self._same(plan, tried), reserved)
         if held and plan.arms:
             found = draw.sticky_arm(plan, *key)
         else:
             found = draw.arm(plan, draw.uniform("arm", *key) if keyed else clock.uniform()) if plan.arms else plan
-        if held and not plan.arms and not rules.use_baseline:  # who asks for the baseline means it, whatever it began with
+        if (
+            held and not plan.arms and not rules.use_baseline
+        ):  # who asks for the baseline means it, whatever it began with
             found = self._stays(found, key)
         return Chosen(self._same(plan, draw.weighed(found, kept)), None, beside)
 
@@ -91,37 +114,31 @@ class Chooser:
         """Give back what is not needed any more."""
         self._purses.close()
 
-    def _pace(self, call: Call, facts: Facts, limits: Exploration) -> float:
-        costs = [cost for _, trial in limits.trials if (cost := self._cost(call, facts, trial)) is not None]
-        return self._purses.pace(limits.purse, limits.max_cost, max(costs, default=0))
-
-    async def _tried(
-        self, call: Call, facts: Facts, plan: Plan, first: float, *, pace: float
-    ) -> tuple[Plan | None, Reserved | None]:
-        """The plan that is explored, and paid for; what turns out to be too dear is drawn again without it, by the same draw."""
-        found = plan.exploration
-        if found is None:
-            return None, None
-        for _ in range(len(found.trials) + 1):
-            tried = draw.tried(plan, first, lambda trial: self._affords(call, facts, plan, trial), pace=pace)
-            amount = self._cost(call, facts, tried.targets[0]) if tried is not None else None
-            if tried is None or amount is None:
-                break
-            reserved = await self._purses.take(found.purse, amount, found.max_cost)
-            if reserved is not None:
-                return tried, reserved
-        return None, None
-
-    def _affords(self, call: Call, facts: Facts, plan: Plan, trial: Target) -> bool:
-        found, amount = plan.exploration, self._cost(call, facts, trial)
-        return found is not None and amount is not None and amount <= self._purses.room(found.purse, found.max_cost)
-
-    def _cost(self, call: Call, facts: Facts, trial: Target) -> int | None:
-        """What the explored attempt may cost at most."""
+    def _bill(self, call: Call, facts: Facts, limits: Exploration) -> Bill:
+        """What each attempt may cost this call at most, and how much of the share the purse allows now."""
         left = max(0.0, call.deadline - clock.monotonic())
         asked = call.fields.get("n")
         choices = asked if isinstance(asked, int) and asked > 1 else 1
-        return explore.worst(trial, facts, size=len(call.body), seconds=left, choices=choices)
+        costs = {
+            trial.deployment: explore.worst(trial, facts, size=len(call.body), seconds=left, choices=choices)
+            for _, trial in limits.trials
+        }
+        dearest = max((cost for cost in costs.values() if cost is not None), default=0)
+        return Bill(self._purses, limits, costs, self._purses.pace(limits.purse, limits.max_cost, dearest))
+
+    async def _tried(self, plan: Plan, first: float, bill: Bill) -> tuple[Plan | None, Reserved | None]:
+        """The plan that is explored, and paid for; what turns out to be too dear is drawn again without it, by the same draw."""
+        limits = bill.limits
+        for _ in range(len(limits.trials) + 1):
+            tried = draw.tried(plan, first, bill.affords(), pace=bill.pace)
+            amount = bill.costs[tried.targets[0].deployment] if tried is not None else None
+            if tried is None or amount is None:
+                break
+            reserved = await self._purses.take(limits.purse, amount, limits.max_cost)
+            if reserved is not None:
+                return tried, reserved
+            bill.refused = True
+        return None, None
 
     def _stays(self, plan: Plan, key: tuple[str, ...]) -> Plan:
         began = self._began.get(key)
