@@ -308,21 +308,41 @@ def test_money_scales_with_the_price(incoming: int, outgoing: int, price: int) -
 
 
 def test_the_size_of_a_request_is_corrected_by_what_was_billed() -> None:
-    """Twice the tokens that were guessed cost twice as much in the mean; the proven percentile counts the most there ever were."""
+    """Twice the tokens that were guessed cost twice as much; one odd call in two hundred does not price all others."""
     statistics, facts = Statistics(), Facts("a", "x", input_tokens=1000)
     priced = Target("m", "m@here", "openai", "m", price=TokenPrice(NANO_USD, 0))
     guessed = statistics.freeze().cost_percentile(facts, priced, 0.95, 0.90)
     assert guessed is None
-    for number in range(150):
-        billed = 5000 if number == 7 else 1980
+    for number in range(200):
+        billed = 90_000 if number == 70 else 2000
         one = Observation("a", "x", "m", "m@here", True, input_tokens=billed, output_tokens=1, expected_tokens=1000)
         statistics.observe(one)
     found = statistics.freeze()
     outlook = found.outlook(facts, priced)
     assert outlook.cost is not None
-    assert outlook.cost.mean == pytest.approx((149 * 1980 + 5000) / 150 * NANO_USD / 1e6, rel=1e-3)
+    assert outlook.cost.mean == pytest.approx((199 * 2000 + 90_000) / 200 * NANO_USD / 1e6, rel=0.1)
     proven = found.cost_percentile(facts, priced, 0.95, 0.90)
     assert proven is not None
-    assert 1.0 <= proven / (5000 * NANO_USD / 1e6) < 1.1
+    assert 1.0 <= proven / outlook.cost.mean < 1.1
+
+
+def test_small_requests_are_further_from_their_guess_than_large_ones() -> None:
+    """300 tokens of a template are much beside 20 and nothing beside 10,000: each size has its own factor."""
+    statistics = Statistics()
+    priced = Target("m", "m@here", "openai", "m", price=TokenPrice(NANO_USD, 0))
+    for number in range(400):
+        guess = 20 if number % 2 else 10_000
+        statistics.observe(
+            Observation("a", "x", "m", "m@here", True, input_tokens=guess + 300, output_tokens=1, expected_tokens=guess)
+        )
+    found = statistics.freeze()
+    for guess in (20, 10_000):
+        facts = Facts("a", "x", input_tokens=guess)
+        cost, true = found.outlook(facts, priced).cost, (guess + 300) * NANO_USD / 1e6
+        assert cost is not None
+        assert cost.mean == pytest.approx(true, rel=1e-3)
+        proven = found.cost_percentile(facts, priced, 0.95, 0.90)
+        assert proven is not None
+        assert true <= proven < 1.1 * true
     again = Statistics.from_dict(statistics.to_dict()).freeze()
-    assert again.outlook(facts, priced).cost == outlook.cost
+    assert again.outlook(facts, priced).cost == found.outlook(facts, priced).cost

@@ -105,10 +105,13 @@ class Histogram:
         found: float | None = self._memory[asked]
         return found
 
-    @property
-    def top(self) -> float:
-        """An edge that no value seen is above; 0 while there is none."""
-        return 2 ** (max(self.counts) / STEPS) if self.counts else 0.0
+    def top(self, leaving: int = 0) -> float:
+        """The least edge that `leaving` values at most are above; 0 while there is none."""
+        for bucket in sorted(self.counts, reverse=True):
+            leaving -= self.counts[bucket]
+            if leaving < 0:
+                return 2 ** (bucket / STEPS)
+        return 0.0
 
     def _percentile(self, share: float, confidence: float, more: int) -> float | None:
         edges = sorted(self.counts)

@@ -5,20 +5,11 @@ from dataclasses import dataclass
 from fw_policies.estimate import cost
 from fw_policies.estimate.histogram import Histogram
 from fw_policies.estimate.outcomes import Outcomes
+from fw_policies.estimate.reading import UNREAD, Reading
 from fw_policies.model import Estimate, MachinePrice, Outlook, Target, TokenPrice
 
-LEAST = 5
-"""Calls from which it is known how far the size of a request is from what is billed."""
 SIZES = 64
 """Sizes of requests that a prospect remembers its outlook for; there are eight per doubling."""
-
-
-def factor(read: Histogram | None) -> float:
-    """What a request's size must be multiplied by to get the input that is billed; 1 while nobody knows.
-
-    Sizes are guessed from bytes before a call, and every model counts tokens in its own way.
-    """
-    return read.sum / read.n if read is not None and read.n >= LEAST else 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +23,8 @@ class Seen:
     tpot: Histogram | None = None
     tokens: Histogram | None = None
     read: Histogram | None = None
+    """Billed input ÷ what its guess was taken for."""
+    reading: Reading = UNREAD
     machine: Histogram | None = None
     cached: float | None = None
     """Share of input that came from the provider's cache."""
@@ -101,7 +94,7 @@ class Prospect:
         base, price = self.base, self.target.price
         if not isinstance(price, TokenPrice) or base.output_tokens is None:
             return base
-        size = input_tokens * factor(self._seen.read)
+        size = input_tokens * self._seen.reading.factor(input_tokens)
         read = cost.tokens(size, price.input)
         if self.cached and price.cached_input is not None:
             read -= round(self.cached * (read - cost.tokens(size, price.cached_input)))
@@ -120,9 +113,10 @@ class Prospect:
             found["cost"] = (used[0] * price.hour / cost.HOUR, used[1] * price.hour / cost.HOUR)
         written, read = _spread(seen.tokens, share), _spread(seen.read, share)
         if written is not None and isinstance(price, TokenPrice):
+            size = input_tokens * seen.reading.factor(input_tokens)
             low, high = (
-                cost.tokens(input_tokens * size, price.input) + edge * price.output / cost.MILLION
-                for size, edge in zip(read or (1.0, 1.0), written, strict=True)
+                cost.tokens(size * by, price.input) + edge * price.output / cost.MILLION
+                for by, edge in zip(read or (1.0, 1.0), written, strict=True)
             )
             found["cost"] = (low, high)
         return found

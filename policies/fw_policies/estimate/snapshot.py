@@ -8,6 +8,7 @@ from fw_policies.estimate.expected import Kinship, expected, kinship
 from fw_policies.estimate.histogram import Histogram
 from fw_policies.estimate.outcomes import Outcomes
 from fw_policies.estimate.prospect import Prospect, Seen
+from fw_policies.estimate.reading import UNREAD, Reading
 from fw_policies.model import Estimates, Facts, MachinePrice, Outlook, Target
 
 Key = tuple[str, ...]
@@ -15,21 +16,28 @@ PLACES = 4096
 """Steps that prospects are remembered for; their names come from clients."""
 
 
+def left_out(n: int) -> int:
+    """Of n calls, how many of the largest sizes are no limit: one in a hundred, for one odd call must not price all others."""
+    return n // 100
+
+
 class Snapshot(Estimates):
     """Statistics, frozen."""
 
-    __slots__ = ("_cached", "_kin", "_prospects", "_quality", "_tables")
+    __slots__ = ("_cached", "_kin", "_prospects", "_quality", "_reading", "_tables")
 
     def __init__(
         self,
         tables: Mapping[str, Mapping[Key, Histogram]],
         quality: Mapping[Key, Outcomes],
         cached: Mapping[Key, float] | None = None,
+        reading: Mapping[Key, Reading] | None = None,
     ) -> None:
         """None of them is changed any more. `cached`: the share of input that came from the provider's cache, where it was reported."""
         super().__init__()
         self._tables = tables
         self._cached = cached or {}
+        self._reading = reading or {}
         self._quality = quality
         self._kin: dict[tuple[Any, ...], Kinship | None] = {}
         self._prospects: dict[tuple[str, str, str, float], dict[str, Prospect]] = {}
@@ -62,6 +70,7 @@ class Snapshot(Estimates):
             tables["tpot"].get(here),
             tables["tokens"].get(of_model),
             tables["read"].get(of_model),
+            self.reading(of_model),
             tables["machine"].get(here),
             self._cached.get(here),
         )
@@ -86,17 +95,19 @@ class Snapshot(Estimates):
             return None if edge is None else edge * price.hour / cost.HOUR
         of_model = (facts.agent, facts.step, target.model)
         used, read = self._tables["tokens"].get(of_model), self._tables["read"].get(of_model)
-        # The largest size seen is a limit that the calls have chosen: it leaves out one of them (Tukey, 1947, equivalent blocks).
-        edge = None if used is None else used.percentile(share, confidence, more=0 if read is None else 1)
+        # The largest sizes seen make a limit that the calls have chosen: it leaves out so many of them (Tukey, 1947, equivalent blocks).
+        more = 0 if read is None else left_out(read.n) + 1
+        edge = None if used is None else used.percentile(share, confidence, more=more)
         if price is None or edge is None:
             return None
-        size = facts.input_tokens * self.most(of_model)
-        return cost.tokens(size, price.input) + edge * price.output / cost.MILLION
+        return (
+            cost.tokens(self.reading(of_model).most(facts.input_tokens), price.input)
+            + edge * price.output / cost.MILLION
+        )
 
-    def most(self, key: Key) -> float:
-        """The most that a request's size had to be multiplied by, by (agent, step, model): 1 while nobody knows."""
-        found = self._tables["read"].get(key)
-        return found.top if found is not None and found.n else 1.0
+    def reading(self, key: Key) -> Reading:
+        """What a request's size comes to when it is billed, by (agent, step, model)."""
+        return self._reading.get(key, UNREAD)
 
     def expected(
         self, facts: Facts, model: str, *, outcome: str, priors: Mapping[str, float] | None = None

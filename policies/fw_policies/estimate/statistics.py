@@ -6,7 +6,8 @@ from typing import Any
 
 from fw_policies.estimate.histogram import Histogram
 from fw_policies.estimate.outcomes import Outcomes
-from fw_policies.estimate.snapshot import Key, Snapshot
+from fw_policies.estimate.reading import Reading, Tally, size_class
+from fw_policies.estimate.snapshot import Key, Snapshot, left_out
 
 SEPARATOR = "\x1f"
 VERSION = 4
@@ -14,7 +15,7 @@ READABLE = frozenset({2, 3, 4})
 KINDS = ("ttft", "latency", "tpot", "tokens", "read", "machine", "place")
 """Histograms: ttft, latency, tpot, machine by (agent, step, deployment); tokens by (agent, step, model); place: ttft by (deployment,).
 
-Read, by (agent, step, model): the input that was billed ÷ what it was taken for when the call was planned.
+Read, by (agent, step, model): the input that was billed ÷ what it was taken for once the factor of its size was known (see `reading`).
 """
 
 RECENT = ("ttft", "latency", "tpot", "machine", "place")
@@ -75,6 +76,8 @@ class Statistics:
         self._dirty: set[tuple[str, Key]] = set()
         self._judged: dict[Key, Outcomes] = {}
         self._reported: set[Key] = set()
+        self._sizes: dict[Key, dict[int, Tally]] = {}
+        """By (agent, step, model) and size class."""
         self._cached: dict[Key, tuple[float, float]] = {}
         """By (agent, step, deployment): input tokens, and those of them that were read from the provider's cache; the last WINDOW calls or so."""
 
@@ -96,13 +99,21 @@ class Statistics:
         if seen.machine_seconds is not None:
             self._at("machine", here).add(seen.machine_seconds)
         if seen.input_tokens and seen.expected_tokens:
-            self._at("read", (seen.agent, seen.step, seen.model)).add(seen.input_tokens / seen.expected_tokens)
+            self._read((seen.agent, seen.step, seen.model), seen.expected_tokens, seen.input_tokens)
         if seen.cached_tokens is not None and seen.input_tokens:
             read, cached = self._cached.get(here, (0.0, 0.0))
             fading = 1 - 1 / WINDOW
             self._cached[here] = (read * fading + seen.input_tokens, cached * fading + seen.cached_tokens)
         if seen.output_tokens is not None:
             self._at("tokens", (seen.agent, seen.step, seen.model)).add(max(seen.output_tokens, 1))
+
+    def _read(self, key: Key, guess: int, billed: int) -> None:
+        """How far the guess was from what was billed: first against the factor that was known before, then for the next."""
+        tally = self._sizes.setdefault(key, {}).setdefault(size_class(guess), Tally())
+        factor = tally.factor
+        if factor is not None:
+            self._at("read", key).add(billed / (guess * factor))
+        tally.add(guess, billed)
 
     def outcome(self, seen: OutcomeSeen) -> None:
         """One outcome of a step came in."""
@@ -171,7 +182,9 @@ class Statistics:
             self._judged[key] = Outcomes(known.n, known.total, known.squares)
         self._reported.clear()
         shares = {key: min(1.0, cached / read) for key, (read, cached) in self._cached.items()}
-        return Snapshot({kind: dict(table) for kind, table in self._frozen.items()}, dict(self._judged), shares)
+        tables = {kind: dict(table) for kind, table in self._frozen.items()}
+        reading = {key: _reading(sizes, tables["read"].get(key)) for key, sizes in self._sizes.items()}
+        return Snapshot(tables, dict(self._judged), shares, reading)
 
     def merge(self, other: "Statistics") -> None:
         """Add what another process has seen."""
@@ -184,6 +197,9 @@ class Statistics:
                 self._dirty.add((kind, key))
         for key, outcomes in other._quality.items():  # noqa: SLF001 - of our own class
             self._of(key).merge(outcomes)
+        for key, sizes in other._sizes.items():  # noqa: SLF001 - of our own class
+            for each, tally in sizes.items():
+                self._sizes.setdefault(key, {}).setdefault(each, Tally()).merge(tally)
         for key, (read, cached) in other._cached.items():  # noqa: SLF001 - of our own class
             mine = self._cached.get(key, (0.0, 0.0))
             self._cached[key] = (mine[0] + read, mine[1] + cached)
@@ -198,6 +214,10 @@ class Statistics:
             for kind, table in self._older.items()
         }
         out["quality"] = {SEPARATOR.join(key): [o.n, o.total, o.squares] for key, o in self._quality.items()}
+        out["sizes"] = {
+            SEPARATOR.join(key): {str(each): [tally.n, tally.guessed, tally.billed] for each, tally in sizes.items()}
+            for key, sizes in self._sizes.items()
+        }
         out["cached"] = {SEPARATOR.join(key): list(found) for key, found in self._cached.items()}
         return out
 
@@ -217,6 +237,15 @@ class Statistics:
                 out._dirty.add((kind, parts))
         for key, (n, total, squares) in found.get("quality", {}).items():
             out._of(tuple(key.split(SEPARATOR))).merge(Outcomes(int(n), float(total), float(squares)))
+        for key, sizes in found.get("sizes", {}).items():
+            out._sizes[tuple(key.split(SEPARATOR))] = {
+                int(each): Tally(int(n), float(guessed), float(billed)) for each, (n, guessed, billed) in sizes.items()
+            }
         for key, (read, cached) in found.get("cached", {}).items():
             out._cached[tuple(key.split(SEPARATOR))] = (float(read), float(cached))
         return out
+
+
+def _reading(sizes: Mapping[int, Tally], read: Histogram | None) -> Reading:
+    factors = {each: factor for each, tally in sizes.items() if (factor := tally.factor) is not None}
+    return Reading(factors, 1.0 if read is None or not read.n else read.top(left_out(read.n)))

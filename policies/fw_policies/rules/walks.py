@@ -7,6 +7,7 @@ With p the share that may be above a limit and e(t) the proven percentile of tar
 from dataclasses import dataclass, replace
 
 from fw_policies.estimate import cost as money
+from fw_policies.estimate.reading import Reading
 from fw_policies.estimate.snapshot import Snapshot
 from fw_policies.model import MachinePrice, Target, TokenPrice
 from fw_policies.rules.ask import Ask
@@ -73,12 +74,12 @@ class _Bill:
 
     fixed: float
     """Nano-USD for what is written, or for the machine's time."""
-    inputs: tuple[int, ...]
-    """Prices of input, nano-USD per million tokens of the size that is guessed."""
+    inputs: tuple[tuple[int, Reading], ...]
+    """Prices of input, nano-USD per million tokens, each with what a guess comes to there."""
 
     def at(self, size: int) -> float:
         """Nano-USD for a request of this size."""
-        return self.fixed + sum(money.tokens(size, price) for price in self.inputs)
+        return self.fixed + sum(money.tokens(reading.most(size), price) for price, reading in self.inputs)
 
 
 def _bill(share: float, walk: Walk, ask: Ask) -> _Bill | None:
@@ -92,7 +93,7 @@ def _bill(share: float, walk: Walk, ask: Ask) -> _Bill | None:
             return None
         fixed += edge
         if isinstance(one.price, TokenPrice):
-            inputs.append(round(one.price.input * estimates.most((ask.facts.agent, ask.facts.step, one.model))))
+            inputs.append((one.price.input, estimates.reading((ask.facts.agent, ask.facts.step, one.model))))
     return _Bill(fixed, tuple(inputs))
 
 
@@ -112,5 +113,7 @@ def _most(target: Target, ask: Ask) -> int | None:
     limits = [limit for limit in (facts.max_output_tokens, target.max_output) if limit is not None]
     if price is None or isinstance(price, MachinePrice) or not limits:
         return None
-    by = estimates.most((facts.agent, facts.step, target.model)) if isinstance(estimates, Snapshot) else 1.0
-    return money.tokens(facts.input_tokens * by, price.input) + money.tokens(min(limits), price.output)
+    size: float = facts.input_tokens
+    if isinstance(estimates, Snapshot):
+        size = estimates.reading((facts.agent, facts.step, target.model)).most(facts.input_tokens)
+    return money.tokens(size, price.input) + money.tokens(min(limits), price.output)
