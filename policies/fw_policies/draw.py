@@ -61,6 +61,10 @@ def kept(
     found = plan.exploration
     if found is None:
         return 1.0
+    if not shadows:
+        return (
+            1.0 - found.share * pace if any(weight > 0 and affordable(trial) for weight, trial in found.trials) else 1.0
+        )
     trials = [(weight, trial) for weight, trial in found.trials if weight > 0 and affordable(trial)]
     total = sum(weight for weight, _ in trials)
     if total <= 0:

@@ -38,27 +38,38 @@ class Chosen(NamedTuple):
     beside: Beside | None = None
 
 
-@dataclass(slots=True)
 class Bill:
-    """What exploring may cost one call."""
+    """What exploring may cost one call: worked out as far as it is asked for."""
 
-    purses: Purses
-    limits: Exploration
-    costs: dict[str, int | None]
-    """Deployment -> nano-USD at most; None: nothing bounds it."""
-    pace: float
-    refused: bool = False
-    """The purse gave less than was thought to be in it."""
+    def __init__(self, purses: Purses, limits: Exploration, worst: Callable[[Target], int | None]) -> None:
+        """`worst`: nano-USD that an attempt may cost at most; None: nothing bounds it."""
+        self.limits = limits
+        self.refused = False
+        """The purse gave less than was thought to be in it."""
+        self._purses = purses
+        self._worst = worst
+        self._costs: dict[str, int | None] = {}
+        self.pace = purses.pace(limits.purse, limits.max_cost, self._dearest)
+        """Part of the share that is explored now."""
+
+    def cost(self, trial: Target) -> int | None:
+        """Nano-USD at most, the same for all of this call."""
+        if trial.deployment not in self._costs:
+            self._costs[trial.deployment] = self._worst(trial)
+        return self._costs[trial.deployment]
 
     def affords(self) -> Callable[[Target], bool]:
         """What the purse can pay for now."""
-        costs, room = self.costs, self.purses.room(self.limits.purse, self.limits.max_cost)
+        room = self._purses.room(self.limits.purse, self.limits.max_cost)
 
         def found(trial: Target) -> bool:
-            cost = costs[trial.deployment]
+            cost = self.cost(trial)
             return cost is not None and cost <= room
 
         return found
+
+    def _dearest(self) -> int:
+        return max((cost for _, trial in self.limits.trials if (cost := self.cost(trial)) is not None), default=0)
 
 
 class Chooser:
@@ -119,19 +130,18 @@ class Chooser:
         left = max(0.0, call.deadline - clock.monotonic())
         asked = call.fields.get("n")
         choices = asked if isinstance(asked, int) and asked > 1 else 1
-        costs = {
-            trial.deployment: explore.worst(trial, facts, size=len(call.body), seconds=left, choices=choices)
-            for _, trial in limits.trials
-        }
-        dearest = max((cost for cost in costs.values() if cost is not None), default=0)
-        return Bill(self._purses, limits, costs, self._purses.pace(limits.purse, limits.max_cost, dearest))
+        return Bill(
+            self._purses,
+            limits,
+            lambda trial: explore.worst(trial, facts, size=len(call.body), seconds=left, choices=choices),
+        )
 
     async def _tried(self, plan: Plan, first: float, bill: Bill) -> tuple[Plan | None, Reserved | None]:
         """The plan that is explored, and paid for; what turns out to be too dear is drawn again without it, by the same draw."""
         limits = bill.limits
         for _ in range(len(limits.trials) + 1):
             tried = draw.tried(plan, first, bill.affords(), pace=bill.pace)
-            amount = bill.costs[tried.targets[0].deployment] if tried is not None else None
+            amount = bill.cost(tried.targets[0]) if tried is not None else None
             if tried is None or amount is None:
                 break
             reserved = await self._purses.take(limits.purse, amount, limits.max_cost)

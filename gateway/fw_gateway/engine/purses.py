@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 
@@ -66,10 +67,12 @@ class Purses:
         found = self._accounts.get((purse, clock.today()))
         return -1 if found is None or self.broken else ceiling - found.spent + found.advance
 
-    def pace(self, purse: str, ceiling: int, dearest: int) -> float:
-        """What the share of exploring is multiplied by now."""
-        found = self._accounts.get((purse, clock.today()))
-        return 1.0 if found is None else pace(found.spent - found.advance, ceiling, day=clock.day(), dearest=dearest)
+    def pace(self, purse: str, ceiling: int, dearest: Callable[[], int]) -> float:
+        """What the share of exploring is multiplied by now; `dearest` is asked only when spending is ahead of the clock."""
+        found, day = self._accounts.get((purse, clock.today())), clock.day()
+        if found is None or found.spent - found.advance <= ceiling * day:
+            return 1.0
+        return pace(found.spent - found.advance, ceiling, day=day, dearest=dearest())
 
     async def open(self, purse: str, ceiling: int) -> None:
         """Learn what today's purse has spent, once a day; yesterday's advances go back."""
