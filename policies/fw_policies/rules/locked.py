@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from fw_policies.lock import Arm, Certificate, Lock
+from fw_policies.lock import Arm, Certificate, Lock, LockedStep
 from fw_policies.model import Candidate, Plan
 from fw_policies.rules.ask import Ask, is_hard, note
 from fw_policies.rules.requirements import requirements
@@ -26,17 +26,12 @@ def locked(plan: Plan, ask: Ask) -> Plan:
     if certificate.promise not in {line.text for line in plan.requirements if line.measure == "quality"}:
         return note(plan, "lock", f"lock {lock.digest} does not serve this case: it proves `{certificate.promise}`")
     able = _able(plan, ask)
-    heads = [able.get(arm.models[0]) for arm in step.arms]
-    if any(head is None for head in heads):
-        gone = ", ".join(arm.models[0] for arm, head in zip(step.arms, heads, strict=True) if head is None)
-        return note(plan, "lock", f"lock {lock.digest} does not serve this step: {gone} may not serve now")
-    if step.verify != ask.rules.verify:
-        return note(plan, "lock", f"lock {lock.digest} does not serve this case: it was proven under other checks")
+    why = _unable(plan, step, able, ask)
+    if why:
+        return note(plan, "lock", f"lock {lock.digest} does not serve this {why}")
     proof = _proof(lock, certificate, step.dual)
     plan = replace(plan, certificate=proof)
-    arms = [
-        (arm.weight, _arm(plan, arm, able, ask)) for arm, head in zip(step.arms, heads, strict=True) if head is not None
-    ]
+    arms = [(arm.weight, _arm(plan, arm, able, ask)) for arm in step.arms]
     first = arms[0][1]
     told = f"compiled as lock {lock.digest}: {certificate.promise}, proven on {certificate.tested} runs"
     if len(arms) == 1:
@@ -46,6 +41,22 @@ def locked(plan: Plan, ask: Ask) -> Plan:
             plan, strategy="mixture", reason="best_score", targets=first.targets, arms=tuple(arms), outlook=mixed(arms)
         )
     return note(found, "lock", told)
+
+
+def _unable(plan: Plan, step: LockedStep, able: Mapping[str, Candidate], ask: Ask) -> str:
+    """Why the step's plan cannot be walked as it was proven; empty when it can."""
+    if step.verify != ask.rules.verify:
+        return "case: it was proven under other checks"
+    gone = [arm.models[0] for arm in step.arms if arm.models[0] not in able]
+    if gone:
+        return f"step: {', '.join(gone)} may not serve now"
+    present = {c.target.model for c in plan.candidates if not is_hard(c.excluded)}
+    lost = [model for arm in step.arms for model in arm.models[1:] if model not in present]
+    if lost:
+        return f"step: {lost[0]} may not follow now"
+    if ask.checked and any(set(arm.models[1:]) - {ask.policy.baseline} for arm in step.arms):
+        return "step: what follows a rejected answer is not the baseline, and time and money are judged for that"
+    return ""
 
 
 def _able(plan: Plan, ask: Ask) -> dict[str, Candidate]:
