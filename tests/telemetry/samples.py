@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from fw_gateway import clock
 from fw_gateway.catalog.rows import ProviderRow
 from fw_gateway.config import Config, Endpoint, ServerConfig, TelemetryConfig
-from fw_gateway.values import Attempt, Call, Identity, Record, Trace, Usage
+from fw_gateway.values import Attempt, Call, Identity, Origin, Record, Trace, Usage
 from fw_policies.model import (
     Candidate,
     Estimate,
@@ -248,6 +248,18 @@ def embeddings() -> Record:
 def no_candidate() -> Record:
     plan = replace(PLAN, targets=(), reason="infeasible", candidates=PLAN.candidates[:1], outlook=Outlook())
     return record(call(), [], plan=plan, status=503, outcome="failed", error_type="no_candidate")
+
+
+def shadow() -> Record:
+    """Asked beside a call: a trace of its own, and nobody's call."""
+    asked = call(
+        identity=Identity(agent="coding", step="edit"),
+        trace=Trace(clock.trace_id()),
+        span_id="",
+        embedded=True,
+        shadow=Origin("01JD0000000000000000000000", clock.trace_id(), clock.span_id()),
+    )
+    return record(asked, [attempt(reason="shadow")], served=None)
 
 
 ALL = {

@@ -24,7 +24,7 @@ def written(record: Record, folder: Path) -> list[SpanRow]:
     recorder.put(record)
     assert recorder.flush()
     spans = reader.read(folder / "traces.jsonl")
-    if record.call.embedded:
+    if record.call.embedded and record.call.shadow is None:
         spans.append(chat_span(record, spans))
     return spans
 
@@ -91,6 +91,13 @@ def as_theirs(spans: list[SpanRow]) -> list[dict[str, Any]]:
 def test_every_kind_of_call_is_written_without_a_violation(kind: str, tmp_path: Path) -> None:
     """Plain, streamed, fallen back, left by its client, exhausted, in process, refused, pinned: no rule is broken."""
     assert conformance.check(written(samples.ALL[kind](), tmp_path)) == []
+
+
+def test_a_shadow_is_written_without_a_violation(tmp_path: Path, theirs: ModuleType) -> None:
+    """A root of its own with a link: neither checker finds anything."""
+    found = written(samples.shadow(), tmp_path)
+    assert conformance.check(found) == []
+    assert theirs.check(as_theirs(found)) == []
 
 
 @pytest.mark.parametrize("kind", samples.ALL)

@@ -56,6 +56,19 @@ def test_a_call_is_encoded_as_the_sdk_encodes_it(kind: str) -> None:
     assert ours == standard(encode_spans([readable(span, RESOURCE, NAMED) for span in spans]))
 
 
+def test_a_shadow_is_one_span_of_its_own_trace_that_points_at_the_call_it_was_asked_beside() -> None:
+    record = samples.shadow()
+    spans = renderer().render(record).spans
+    ours = json.loads(ENVELOPE.traces(map(span_text, spans)))
+    assert ours == standard(encode_spans([readable(span, RESOURCE, NAMED) for span in spans]))
+    assert len(spans) == 1
+    assert spans[0].parent_id == ""
+    link = ours["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["links"][0]
+    assert record.call.shadow is not None
+    assert (link["traceId"], link["spanId"]) == (record.call.shadow.trace_id, record.call.shadow.span_id)
+    assert Events().events(record, renderer().render(record)) == []
+
+
 @pytest.mark.parametrize("kind", samples.ALL)
 def test_events_are_encoded_as_the_sdk_encodes_them(kind: str) -> None:
     """Decision, outcome and failed attempts: our line equals the standard encoder's request."""
