@@ -119,7 +119,7 @@ def stay(plan: Plan, model: str) -> Plan:
     targets = (*front, *(target for target in plan.targets if target not in front))
     plan = replace(
         plan, targets=targets, strategy="fall_back" if len(targets) > 1 else "single", outlook=may[0].outlook,
-        reason="baseline" if may[0].excluded else plan.reason, **explore.UNPROVEN,
+        reason="baseline" if may[0].excluded else plan.reason, notes=explore.kept(plan), **explore.UNPROVEN,
     )  # fmt: skip
     return note(plan, "sticky", f"{model} stays: it is what this began with")
 

@@ -78,6 +78,8 @@ def proven(*require: str, **more: object) -> Plan:
     known = Statistics()
     seen(known, "base", passed=58)
     seen(known, "cheap", passed=58)
+    for _ in range(58):
+        known.outcome(OutcomeSeen("coding", "edit", "cheap", ACCEPTED, 1.0))
     targets = [target("base", dollars=10.0, max_output=1000), target("cheap"), target("new", max_output=1000)]
     facts = replace(FACTS, checks=more.pop("checks", ()))  # type: ignore[arg-type]
     text = {"policy": "coding", "baseline": "base", "quality": {"outcome": "tests_pass", "of": "step"}}
@@ -161,6 +163,8 @@ def test_whichever_place_of_the_baseline_follows_the_walk_keeps_its_limit(
     seen(known, "base", calls=200, passed=190)
     seen(known, "base", calls=200, place="slow", latency=60.0)
     seen(known, "cheap", calls=200, passed=190)
+    for _ in range(50):
+        known.outcome(OutcomeSeen("coding", "edit", "cheap", ACCEPTED, 1.0))
     targets = [target("base", dollars=10.0), target("base", "slow", dollars=10.0), target("cheap")]
     lines = {"minimize": "cost", "verify": "not_empty", "require": ["quality >= 80%", "p95 latency <= 30s"]}
     text = {

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from fw_policies.estimate.intervals import bounded_mean
+from fw_policies.estimate.outcomes import ACCEPTED
 from fw_policies.learn import drift
 from fw_policies.lock import Certificate, Lock
 from fw_policies.spec import units
@@ -104,7 +105,8 @@ class Watch:
             return False
         promised = kept.evidence.promised if kept.evidence is not None else 0.0
         self._kept[key] = Kept()
-        text = f"{key[2]}: {key[3]} fell below the {promised:.3f} that it kept before; what came before {today} is void"
+        what = "the share of its answers that pass their checks" if key[3] == ACCEPTED else key[3]
+        text = f"{key[2]}: {what} fell below the {promised:.3f} that it kept before; what came before {today} is void"
         self._say(key, text)
         return True
 

@@ -51,6 +51,8 @@ class Reading:
     factors: Mapping[int, float] = field(default_factory=dict)
     worst: float = 1.0
     """Billed input over what the factor said, of all calls but one in a hundred."""
+    ever: float = 1.0
+    """The same of all calls."""
 
     def factor(self, guess: int) -> float:
         """What a guess must be multiplied by: that of its size, else of the nearest size that is known, else 1."""
@@ -59,9 +61,10 @@ class Reading:
         wanted = size_class(guess)
         return self.factors[min(self.factors, key=lambda known: (abs(known - wanted), known))]
 
-    def most(self, guess: int) -> float:
-        """The input that a request of this guess was billed at most."""
-        return guess * self.factor(guess) * max(1.0, self.worst)
+    def most(self, guess: int, *, all_calls: bool = False) -> float:
+        """The input that a request of this guess was billed at most; a size that was never seen has the largest factor that is known."""
+        known = self.factors.get(size_class(guess), max(self.factors.values(), default=1.0))
+        return guess * known * max(1.0, self.ever if all_calls else self.worst)
 
 
 UNREAD = Reading()

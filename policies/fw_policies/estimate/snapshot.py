@@ -97,6 +97,8 @@ class Snapshot(Estimates):
         used, read = self._tables["tokens"].get(of_model), self._tables["read"].get(of_model)
         # The largest sizes seen make a limit that the calls have chosen: it leaves out so many of them (Tukey, 1947, equivalent blocks).
         more = 0 if read is None else left_out(read.n) + 1
+        if used is not None and read is not None and 2 * read.n < used.n:
+            return None  # they must be of the same calls
         edge = None if used is None else used.percentile(share, confidence, more=more)
         if price is None or edge is None:
             return None

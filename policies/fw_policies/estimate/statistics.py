@@ -78,6 +78,10 @@ class Statistics:
         self._reported: set[Key] = set()
         self._sizes: dict[Key, dict[int, Tally]] = {}
         """By (agent, step, model) and size class."""
+        self._resized: set[Key] = set()
+        self._readings: dict[Key, Reading] = {}
+        self._recached: set[Key] = set()
+        self._shares: dict[Key, float] = {}
         self._cached: dict[Key, tuple[float, float]] = {}
         """By (agent, step, deployment): input tokens, and those of them that were read from the provider's cache; the last WINDOW calls or so."""
 
@@ -104,6 +108,7 @@ class Statistics:
             read, cached = self._cached.get(here, (0.0, 0.0))
             fading = 1 - 1 / WINDOW
             self._cached[here] = (read * fading + seen.input_tokens, cached * fading + seen.cached_tokens)
+            self._recached.add(here)
         if seen.output_tokens is not None:
             self._at("tokens", (seen.agent, seen.step, seen.model)).add(max(seen.output_tokens, 1))
 
@@ -114,6 +119,7 @@ class Statistics:
         if factor is not None:
             self._at("read", key).add(billed / (guess * factor))
         tally.add(guess, billed)
+        self._resized.add(key)
 
     def outcome(self, seen: OutcomeSeen) -> None:
         """One outcome of a step came in."""
@@ -130,7 +136,9 @@ class Statistics:
 
         `measure` is ttft or latency. What was seen before counts as if it had taken as long as calls do now, until new calls replace it.
         """
-        for kind in ("ttft",) if measure == "ttft" else ("latency", "tpot", "machine"):
+        for kind in (
+            ("ttft",) if measure == "ttft" else ("latency", "machine")
+        ):  # longer answers are no slower by the token
             for tables in (self._tables[kind], self._older[kind]):
                 found = tables.pop(place, None)
                 if found is not None and times:
@@ -181,16 +189,22 @@ class Statistics:
             known = self._quality[key]
             self._judged[key] = Outcomes(known.n, known.total, known.squares)
         self._reported.clear()
-        shares = {key: min(1.0, cached / read) for key, (read, cached) in self._cached.items()}
+        for key in self._resized:
+            self._readings[key] = _reading(self._sizes[key], self._frozen["read"].get(key))
+        self._resized.clear()
+        for key in self._recached:
+            read, cached = self._cached[key]
+            self._shares[key] = min(1.0, cached / read)
+        self._recached.clear()
         tables = {kind: dict(table) for kind, table in self._frozen.items()}
-        reading = {key: _reading(sizes, tables["read"].get(key)) for key, sizes in self._sizes.items()}
-        return Snapshot(tables, dict(self._judged), shares, reading)
+        return Snapshot(tables, dict(self._judged), dict(self._shares), dict(self._readings))
 
     def merge(self, other: "Statistics") -> None:
         """Add what another process has seen."""
         for kind, table in other._tables.items():  # noqa: SLF001 - of our own class
             for key, histogram in table.items():
-                self._at(kind, key).merge(histogram)
+                self._tables[kind].setdefault(key, Histogram()).merge(histogram)
+                self._dirty.add((kind, key))
         for kind, table in other._older.items():  # noqa: SLF001 - of our own class
             for key, histogram in table.items():
                 self._older[kind].setdefault(key, Histogram()).merge(histogram)
@@ -198,11 +212,13 @@ class Statistics:
         for key, outcomes in other._quality.items():  # noqa: SLF001 - of our own class
             self._of(key).merge(outcomes)
         for key, sizes in other._sizes.items():  # noqa: SLF001 - of our own class
+            self._resized.add(key)
             for each, tally in sizes.items():
                 self._sizes.setdefault(key, {}).setdefault(each, Tally()).merge(tally)
         for key, (read, cached) in other._cached.items():  # noqa: SLF001 - of our own class
             mine = self._cached.get(key, (0.0, 0.0))
             self._cached[key] = (mine[0] + read, mine[1] + cached)
+            self._recached.add(key)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -230,7 +246,7 @@ class Statistics:
         for kind, table in found.get("older", {}).items():
             for key, histogram in table.items():
                 out._older[kind][tuple(key.split(SEPARATOR))] = Histogram.from_dict(histogram)
-        for kind in KINDS:
+        for kind in KINDS if "sizes" in found else [kind for kind in KINDS if kind != "read"]:
             for key, histogram in found.get(kind, {}).items():
                 parts = tuple(key.split(SEPARATOR))
                 out._tables[kind][parts] = Histogram.from_dict(histogram)
@@ -241,11 +257,15 @@ class Statistics:
             out._sizes[tuple(key.split(SEPARATOR))] = {
                 int(each): Tally(int(n), float(guessed), float(billed)) for each, (n, guessed, billed) in sizes.items()
             }
+            out._resized.add(tuple(key.split(SEPARATOR)))
         for key, (read, cached) in found.get("cached", {}).items():
             out._cached[tuple(key.split(SEPARATOR))] = (float(read), float(cached))
+            out._recached.add(tuple(key.split(SEPARATOR)))
         return out
 
 
 def _reading(sizes: Mapping[int, Tally], read: Histogram | None) -> Reading:
     factors = {each: factor for each, tally in sizes.items() if (factor := tally.factor) is not None}
-    return Reading(factors, 1.0 if read is None or not read.n else read.top(left_out(read.n)))
+    if read is None or not read.n:
+        return Reading(factors)
+    return Reading(factors, read.top(left_out(read.n)), read.top())

@@ -96,7 +96,9 @@ def _target(plan: Plan, number: int) -> dict[str, Any]:
 def _when(plan: Plan, number: int) -> str:
     if number == 0:
         return "every call"
-    return "when what is above it was rejected" if plan.strategy == "cascade" else "when what is above it failed"
+    again = any(one.model == plan.targets[number].model for one in plan.targets[:number])
+    rejected = plan.strategy == "cascade" and not again
+    return "when what is above it was rejected" if rejected else "when what is above it failed"
 
 
 def _arm(weight: float, plan: Plan) -> dict[str, Any]:
@@ -134,7 +136,7 @@ def _requirement(number: int, plan: Plan) -> dict[str, Any]:
         "limit": limit,
         "value": value,
         "slack": slack,
-        "proven": plan.reason in CHOSEN and (proof.holds if proof is not None else True),
+        "proven": plan.reason in CHOSEN and proof is not None and proof.holds,
         "holds": None if proof is None else proof.holds,
     }
 

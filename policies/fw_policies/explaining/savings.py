@@ -5,8 +5,6 @@ from typing import Any
 
 from fw_policies.model import Estimate, Plan, Requirement
 
-_ROUNDS = {"quality": 100, "latency": 1, "ttft": 10, "tpot": 1000}
-
 
 def saves(plan: Plan) -> dict[str, Any] | None:
     """Cost against the baseline's, when both are known and the baseline is not what serves.
@@ -57,7 +55,7 @@ def _looser(line: Requirement, plan: Plan) -> str | None:
         return f"{head} {math.floor(100 * line.relative * (1 - gap / proof.limit)):d}% of baseline"
     if line.measure == "cost" or line.limit is None:
         return None
-    digits = _ROUNDS[line.measure]
     if line.measure == "quality":
-        return f"{head} {math.floor(digits * (line.limit - gap)) / digits:g}"
-    return f"{head} {math.ceil(digits * (line.limit + gap)) / digits:g}s"
+        return f"{head} {math.floor(100 * (line.limit - gap)) / 100:g}"
+    size = 10 ** (math.floor(math.log10(line.limit + gap)) - 1)
+    return f"{head} {math.ceil((line.limit + gap) / size) * size:.6g}s"

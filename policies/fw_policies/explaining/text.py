@@ -192,6 +192,8 @@ def _row(line: Mapping[str, Any], found: Mapping[str, Any]) -> tuple[str, str, s
         held = line["text"].removeprefix(name).replace(">=", "≥").replace("<=", "≤").strip()
     else:
         held = f"{_exact(line, line['value'])} {sign} {_exact(line, line['limit'])}"
+    if line["holds"] is None and found["reason"] not in {"baseline", "degraded", "infeasible"}:
+        return name, line["text"].removeprefix(name).replace(">=", "≥").replace("<=", "≤").strip(), "not judged for it"
     if not line["proven"]:
         return name, held, "not asked of the baseline" if found["reason"] == "baseline" else "not proven"
     slack = line["slack"]

@@ -5,7 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fw_policies.model import Candidate, Exclusion, Facts, Note, Plan, Target, World
-from fw_policies.spec import Policy, Rules
+from fw_policies.spec import Policy, Rules, checks
+
+
+def is_run(check: str, facts: Facts) -> bool:
+    """Whether the client says that it runs this check of its own."""
+    return check in facts.checks or checks.ANY_CHECK in facts.checks
+
 
 PLACES = 4096
 """Steps that one snapshot remembers findings for; their names come from clients."""
@@ -25,7 +31,8 @@ class Ask:
     @property
     def checked(self) -> bool:
         """Whether an answer must pass a check before it counts, the step's or the client's own: then it is held back, and may be rejected."""
-        return bool(self.rules.verify or self.facts.checks)
+        held = (checks.is_built_in(check) or is_run(check, self.facts) for check in self.rules.verify)
+        return bool(self.facts.checks) or any(held)
 
     @property
     def memory(self) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from fw_policies.rules.requirements import requirements
 from fw_policies.rules.whole import of_walk
 
 INFINITY = float("inf")
+SEEN = 20
+"""Calls from which two models may be compared where nothing must be proven."""
 
 
 def choose(plan: Plan, ask: Ask) -> Plan:
@@ -16,9 +18,8 @@ def choose(plan: Plan, ask: Ask) -> Plan:
         return plan  # compiled and certified
     if ask.rules.use_baseline:
         return note(plan, "choose", "the policy says: use the baseline")
-    if not plan.requirements and not _measured(plan, ask):
-        return plan  # nothing asked and nothing known: no reason to leave the baseline
-    proven = sorted(ready(plan), key=lambda candidate: _order(candidate, ask))
+    able = ready(plan) if plan.requirements else _measured(plan, ask)
+    proven = sorted(able, key=lambda candidate: _order(candidate, ask))
     if not proven:
         return plan
     best = proven[0]
@@ -31,16 +32,21 @@ def choose(plan: Plan, ask: Ask) -> Plan:
     return note(plan, "choose", f"{best.target.deployment} is best by {ask.rules.objective} of {len(proven)} proven")
 
 
-def _measured(plan: Plan, ask: Ask) -> bool:
-    """Whether the objective is known for the baseline and for another model: then there is something to compare."""
-    known = {c.target.model for c in ready(plan) if _value(c, ask.rules.objective) is not None}
-    return ask.policy.baseline in known and len(known) > 1 and ask.policy.quality is None
+def _measured(plan: Plan, ask: Ask) -> list[Candidate]:
+    """Where nothing is asked: those whose objective was seen often enough to be compared; none unless the baseline is one of them.
+
+    With a word for quality and nothing asked of it there is no reason to leave the baseline.
+    """
+    if ask.policy.quality is not None:
+        return []
+    found = [(c, getattr(c.outlook, ask.rules.objective)) for c in ready(plan)]
+    known = [c for c, estimate in found if estimate is not None and estimate.n >= SEEN]
+    return known if ask.policy.baseline in {c.target.model for c in known} else []
 
 
 def _of_walk(candidate: Candidate, measure: str, ask: Ask) -> float | None:
-    """What the whole walk comes to; while nobody knows how often checks reject, what its first answer comes to."""
-    whole = _mean(getattr(of_walk(candidate, ask), measure)) if ask.checked else None
-    return whole if whole is not None else _value(candidate, measure)
+    """What the whole walk comes to, unknown while nobody knows how often checks reject."""
+    return _mean(getattr(of_walk(candidate, ask), measure)) if ask.checked else _value(candidate, measure)
 
 
 def _value(candidate: Candidate, measure: str) -> float | None:

@@ -15,7 +15,7 @@ def evidence(plan: Plan, ask: Ask) -> Plan:
     """Fill the plan's evidence: observations of what was chosen, and what a better one still needs. A mixture has that of its least known arm."""
     if plan.arms:
         arms = tuple((weight, evidence(arm, ask)) for weight, arm in plan.arms)
-        return replace(plan, arms=arms, evidence=min((arm.evidence for _, arm in arms), key=_count))
+        return _drifted(replace(plan, arms=arms, evidence=min((arm.evidence for _, arm in arms), key=_count)), ask)
     chosen = next((c for c in plan.candidates if plan.targets and c.target is plan.targets[0]), None)
     outlook = chosen.outlook if chosen is not None else plan.outlook
     found: dict[str, float | str | None] = {
@@ -27,7 +27,11 @@ def evidence(plan: Plan, ask: Ask) -> Plan:
         missing = _nearest(plan) or ("" if judged else _all(plan, ask))
         if missing:
             found["missing"] = missing
-    plan = replace(plan, evidence=found)
+    return _drifted(replace(plan, evidence=found), ask)
+
+
+def _drifted(plan: Plan, ask: Ask) -> Plan:
+    """With what was known and is void."""
     for text in ask.world.drifted.get((ask.facts.agent, ask.facts.step), ()):
         plan = note(plan, "drift", text)
     return plan
@@ -58,5 +62,7 @@ def _all(plan: Plan, ask: Ask) -> str:
             name = ask.policy.quality.outcome if ask.policy.quality is not None else "an outcome"
             missing.append(f"{name} of this step for the baseline and one other model")
         elif line.percentile is not None:
-            missing.append(f"{needed(1 - line.percentile, ask.policy.confidence)} calls for `{line.text}`")
+            parts = 2 if ask.followers else 1  # of the model, and of the baseline that follows a rejected answer
+            least = needed((1 - line.percentile) / parts, 1 - (1 - ask.policy.confidence) / parts)
+            missing.append(f"{least} calls{' of each' if parts > 1 else ''} for `{line.text}`")
     return "; ".join(dict.fromkeys(missing))

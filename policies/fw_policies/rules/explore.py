@@ -6,7 +6,7 @@ from typing import Any
 
 from fw_policies.estimate import cost as money
 from fw_policies.estimate.snapshot import Snapshot
-from fw_policies.model import Candidate, Exclusion, Exploration, Facts, MachinePrice, Outlook, Plan, Target
+from fw_policies.model import Candidate, Exclusion, Exploration, Facts, MachinePrice, Note, Outlook, Plan, Target
 from fw_policies.rules.ask import Ask, is_hard, note
 
 FLOOR = 0.5
@@ -89,6 +89,11 @@ def _weights(found: list[Candidate], likely: list[float | None]) -> tuple[bool, 
     return max(scale) == 1.0, [weight / sum(weights) for weight in weights]
 
 
+def kept(plan: Plan) -> tuple[Note, ...]:
+    """The plan's notes but those that say why it, and nothing else, was chosen."""
+    return tuple(one for one in plan.notes if one.rule not in {"lock", "choose", "baseline"})
+
+
 def trial(plan: Plan, target: Target) -> Plan:
     """The plan that tries `target` first and falls back to the baseline, then to what would have served."""
     base = [c.target for c in plan.candidates if c.target.model == plan.baseline and not is_hard(c.excluded)]
@@ -98,7 +103,7 @@ def trial(plan: Plan, target: Target) -> Plan:
     verify, effort = next(((arm.verify, arm.effort) for _, arm in plan.arms), (plan.verify, plan.effort))
     found = replace(
         plan, targets=targets, strategy="fall_back" if len(targets) > 1 else "single", reason="explored", explored=True,
-        outlook=outlook, arms=(), exploration=None, verify=verify, effort=effort, **UNPROVEN,
+        outlook=outlook, arms=(), exploration=None, verify=verify, effort=effort, notes=kept(plan), **UNPROVEN,
     )  # fmt: skip
     if verify and len({target.model for target in targets}) > 1:
         found = replace(found, strategy="cascade")

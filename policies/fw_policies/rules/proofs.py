@@ -8,6 +8,8 @@ from fw_policies.rules.ask import Ask, is_hard
 from fw_policies.rules.requirements import check, proof
 from fw_policies.rules.whole import of_walk
 
+GIVES = 0.5
+"""Share of a limit that nobody would give up: what misses it by more is not near."""
 _CHOSEN = frozenset({"best_score", "only_eligible"})
 
 
@@ -66,6 +68,11 @@ def _near(plan: Plan, first: Candidate, ask: Ask) -> Near | None:
             continue
         missed = [line for line in plan.requirements if check(line, ask)(candidate) is not None]
         found = proof(missed[0], candidate, ask) if len(missed) == 1 else None
-        if found is not None and found.value is not None and found.limit is not None:
+        if (
+            found is not None
+            and found.value is not None
+            and found.limit
+            and abs(found.value - found.limit) <= GIVES * found.limit
+        ):
             best = Near(missed[0].text, candidate.target.deployment, abs(found.value - found.limit), saves)
     return best

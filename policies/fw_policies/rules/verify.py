@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from fw_policies.model import Facts, Plan
-from fw_policies.rules.ask import Ask, note
+from fw_policies.rules.ask import Ask, is_run, note
 from fw_policies.spec import checks
 
 
@@ -17,7 +17,7 @@ def verify(plan: Plan, ask: Ask) -> Plan:
     if not plan.targets:
         return plan
     wanted = tuple(dict.fromkeys((*ask.rules.verify, *plan.verify)))
-    absent = [check for check in wanted if not checks.is_built_in(check) and not _declared(check, ask.facts)]
+    absent = [check for check in wanted if not checks.is_built_in(check) and not is_run(check, ask.facts)]
     if absent:
         plan = _without(plan, absent)
     held = tuple(check for check in wanted if check not in absent)
@@ -29,10 +29,6 @@ def declared(plan: Plan, facts: Facts) -> Plan:
     if not facts.checks or not plan.targets:
         return plan
     return _walked(replace(plan, verify=_with_own((), facts), otherwise="baseline"))
-
-
-def _declared(check: str, facts: Facts) -> bool:
-    return check in facts.checks or checks.ANY_CHECK in facts.checks
 
 
 def _with_own(held: tuple[str, ...], facts: Facts) -> tuple[str, ...]:

@@ -64,8 +64,9 @@ def dearest(share: float, target: Target, ask: Ask) -> float | None:
     known: dict[str, list[_Bill | None]] = ask.memory.setdefault(f"bills {share}", {})
     if target.deployment not in known:
         known[target.deployment] = [_bill(share, walk, ask) for walk in walks(target, ask)]
-    size = ask.facts.input_tokens
-    return _worst([None if bill is None else bill.at(size) for bill in known[target.deployment]])
+    size, limit = ask.facts.input_tokens, worst_cost(target, ask)
+    found = _worst([None if bill is None else bill.at(size) for bill in known[target.deployment]])
+    return found if found is None or limit is None else min(found, limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,5 +116,5 @@ def _most(target: Target, ask: Ask) -> int | None:
         return None
     size: float = facts.input_tokens
     if isinstance(estimates, Snapshot):
-        size = estimates.reading((facts.agent, facts.step, target.model)).most(facts.input_tokens)
+        size = estimates.reading((facts.agent, facts.step, target.model)).most(facts.input_tokens, all_calls=True)
     return money.tokens(size, price.input) + money.tokens(min(limits), price.output)
