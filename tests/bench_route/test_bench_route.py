@@ -16,6 +16,7 @@ from fw_gateway.bench.promises import Ask, keep
 from fw_gateway.catalog.text import embed
 from fw_gateway.cli.app import run as fw
 
+EXAMPLES = Path(__file__).parents[2] / "examples" / "routers.py"
 TEXTS = ("Sort a list of numbers in Python.", "Why does the pod restart again and again?")
 
 
@@ -60,6 +61,17 @@ def test_any_folder_is_judged_and_the_verdict_is_written(tmp_path: Path, capsys:
     assert "thin" in said.out  # it was skipped, and that is said
     assert "2 on 10" in said.out
     assert (tmp_path / "out" / "made.frontier.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("name", ["naive_lp", "similarity"])
+def test_the_example_routers_load_from_their_file_and_see_no_outcome(made: Table, name: str) -> None:
+    found = run.router(f"{EXAMPLES}:{name}")
+    vectors = embed(made.texts)
+    assert not routers.leaks(routers.guarded(found), made, vectors, np.random.default_rng(1))
+    rows = np.arange(len(made.queries))
+    expected = routers.guarded(found)(made, vectors, rows[::2], rows[1::2])
+    assert expected.quality.shape == (len(rows) // 2, len(made.models))
+    assert expected.cost is not None
 
 
 def test_a_router_that_saw_the_outcomes_is_caught(made: Table) -> None:

@@ -125,7 +125,7 @@ def infeasible(table: Table, *, seed: int, splits: int = SPLITS) -> Gate:
     )
 
 
-def off_policy(table: Table, *, seed: int, repetitions: int = 100) -> Iterator[Gate]:
+def off_policy(table: Table, *, seed: int, repetitions: int = 1000) -> Iterator[Gate]:
     """Coverage of what-if intervals on logs with few explored calls."""
     for epsilon, anchor in ((0.02, 0.65), (0.1, 0.89), (0.3, 0.94)):
         rows = LOGGED if epsilon > 0.05 else 2 * LOGGED

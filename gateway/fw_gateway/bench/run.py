@@ -1,10 +1,12 @@
 """The Promise Bench: every gate on every set of a folder, a table, `gates.json`, and pictures."""
 
 import importlib
+import importlib.util
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -36,7 +38,7 @@ class Verdict:
 
 
 def router(name: str) -> routers.Router:
-    """`module:function`, or one of ours: `ours`, `by_step`, `nearest`.
+    """`module:function`, `file.py:function`, or one of ours: `ours`, `by_step`, `nearest`.
 
     Raises:
         Unusable: there is no such thing.
@@ -46,11 +48,22 @@ def router(name: str) -> routers.Router:
         return own[name]
     module, colon, function = name.partition(":")
     if not colon:
-        raise Unusable(f"`{name}` is no router: ours, by_step, nearest, or MODULE:FUNCTION.")
+        raise Unusable(f"`{name}` is no router: ours, by_step, nearest, MODULE:FUNCTION or FILE.py:FUNCTION.")
     try:
-        found: routers.Router = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as fault:
+        found: routers.Router = getattr(_module(module), function)
+    except (ImportError, AttributeError, OSError, SyntaxError) as fault:
         raise Unusable(f"`{name}` cannot be loaded: {fault}.") from fault
+    return found
+
+
+def _module(name: str) -> ModuleType:
+    if not name.endswith(".py"):
+        return importlib.import_module(name)
+    spec = importlib.util.spec_from_file_location(Path(name).stem, name)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{name} is no Python file")
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
     return found
 
 
@@ -63,7 +76,7 @@ class Effort:
     """Random splits of each promise."""
     seeds: int = 3
     """Seeds of the five folds."""
-    repetitions: int = 100
+    repetitions: int = 1000
     """Logs of each what-if."""
 
 
