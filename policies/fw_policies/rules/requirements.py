@@ -7,7 +7,7 @@ from fw_policies.estimate.intervals import always_above, always_under, needed
 from fw_policies.estimate.snapshot import Snapshot
 from fw_policies.model import NANO_USD, Candidate, Estimate, Exclusion, Plan, Proof, Requirement
 from fw_policies.rules.ask import Ask, Judge, Verdict, exclude, remembered
-from fw_policies.rules.walks import dearest, longest, second, split, timed, walks, worst_cost
+from fw_policies.rules.walks import dearest, longest, payer, second, split, timed, walks, worst_cost
 
 
 def requirements(plan: Plan, ask: Ask, *, measured: bool = True) -> Plan:
@@ -204,19 +204,22 @@ def level(line: Requirement) -> float:
 def _paid(line: Requirement, ask: Ask) -> Judge:
     """The proven percentile of cost against the limit."""
     limit, share = line.limit or 0.0, level(line)
+    pay = payer(share, ask)
 
     def verdict(candidate: Candidate) -> Verdict:
+        paid = pay(candidate.target)
+        if paid is not None:
+            return (
+                None
+                if paid <= limit
+                else ("cost", f"p{share * 100:g} cost ${paid / NANO_USD:.4g} > ${limit / NANO_USD:.4g}")
+            )
         walk = walks(candidate.target, ask)[0]
         unpriced = next((one for one in walk if one.price is None), None)
         if unpriced is not None:
             return "unknown", "its price is not known" if unpriced is walk[0] else f"no price of {unpriced.deployment}"
-        paid = dearest(share, candidate.target, ask)
-        if paid is None:
-            least, found = needed(1 - split(share, walk), split(ask.policy.confidence, walk)), candidate.outlook.cost
-            return "unknown", f"{0 if found is None else found.n:.0f} of {least} cost observations"
-        if paid <= limit:
-            return None
-        return "cost", f"p{share * 100:g} cost ${paid / NANO_USD:.4g} > ${limit / NANO_USD:.4g}"
+        least, found = needed(1 - split(share, walk), split(ask.policy.confidence, walk)), candidate.outlook.cost
+        return "unknown", f"{0 if found is None else found.n:.0f} of {least} cost observations"
 
     return verdict
 

@@ -4,6 +4,7 @@ With p the share that may be above a limit and e(t) the proven percentile of tar
 (Bonferroni), at 1 − δ/k each. Whichever place of the baseline will follow, the worst of them counts.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from fw_policies.estimate import cost as money
@@ -61,12 +62,26 @@ def second(measure: str, share: float, one: Target, walk: Walk, ask: Ask) -> flo
 
 def dearest(share: float, target: Target, ask: Ask) -> float | None:
     """Nano-USD that the whole walk stays below with probability `share`; None: not proven."""
+    return payer(share, ask)(target)
+
+
+def payer(share: float, ask: Ask) -> Callable[[Target], float | None]:
+    """What finds `dearest` of each target for one request; a limit of the caller's own on the output bounds it besides."""
     known: dict[str, list[_Bill | None]] = ask.memory.setdefault(f"bills {share}", {})
-    if target.deployment not in known:
-        known[target.deployment] = [_bill(share, walk, ask) for walk in walks(target, ask)]
-    size, limit = ask.facts.input_tokens, worst_cost(target, ask)
-    found = _worst([None if bill is None else bill.at(size) for bill in known[target.deployment]])
-    return found if found is None or limit is None else min(found, limit)
+    size, limited = ask.facts.input_tokens, ask.facts.max_output_tokens is not None
+
+    def found(target: Target) -> float | None:
+        bills = known.get(target.deployment)
+        if bills is None:
+            bills = known[target.deployment] = [_bill(share, walk, ask) for walk in walks(target, ask)]
+        if len(bills) == 1:
+            paid = None if bills[0] is None else bills[0].at(size)
+        else:
+            paid = _worst([None if bill is None else bill.at(size) for bill in bills])
+        most = worst_cost(target, ask) if limited and paid is not None else None
+        return paid if paid is None or most is None else min(paid, most)
+
+    return found
 
 
 @dataclass(frozen=True, slots=True)
