@@ -95,7 +95,7 @@ def main() -> int:
     print(f"== installing vLLM into {target} (2.5 GB, a minute or two)", flush=True)
     install(target)
     print("== converting SmolLM2", flush=True)
-    pull = [str(Path(sys.executable).parent / "fw"), "--json", "model", "pull", "smollm2"]
+    pull = [str(Path(sys.executable).parent / "fw"), "model", "pull", "smollm2", "--json"]
     subprocess.run(pull, check=True, stdout=subprocess.DEVNULL)
     models = Path(os.environ.get("FW_MODEL_DIR") or Path.home() / ".cache" / "fw" / "models")
     convert(target, next(models.glob("SmolLM2-135M-Instruct*.gguf")))
