@@ -61,6 +61,9 @@ class Gateway:
         self.listening = False
         self.routes: tuple[tuple[str, str, Served], ...] = (
             ("POST", "/v1/chat/completions", self._serving.chat),
+            ("POST", "/v1/responses", self._serving.responses),
+            ("POST", "/v1/messages", self._serving.messages),
+            ("POST", "/v1/messages/count_tokens", self._serving.count_tokens),
             ("POST", "/v1/embeddings", self._serving.embeddings),
             ("POST", "/v1/explain", self._serving.explain),
             ("POST", "/v1/outcomes", self._reading.outcomes),

@@ -9,22 +9,20 @@ import aiohttp
 import orjson
 
 from fw_gateway import clock
-from fw_gateway.providers.dialects import openai_chat
-from fw_gateway.providers.profiles import profile
+from fw_gateway.providers.watching import Watcher, error_text
+from fw_gateway.providers.wire import Wire, wire
 from fw_gateway.state.health import Busy, Deployment
 from fw_gateway.upstream import EXPECTED, Route, fault_of, send, stale
 from fw_gateway.values import Attempt, AttemptReason, Call, Fault
 from fw_policies.estimate.cost import charge
 from fw_policies.model import Target
 
-PATHS = {"chat": "/chat/completions", "embeddings": "/embeddings"}
 MAX_ANSWER = 64 * 2**20
 """Bytes of a whole answer; more is a fault."""
 MAX_ERROR = 64 * 2**10
 """Bytes read of an upstream's error."""
 LINGER = 0.25
 """Seconds that the connection of a finished stream may take to end; after that it is not kept."""
-DONE = b"data: [DONE]\n\n"
 NOT_SENT = frozenset(
     {"ClientConnectorError", "ClientConnectorDNSError", "ClientConnectorCertificateError", "ConnectionTimeoutError"}
 )
@@ -52,6 +50,7 @@ class Try:
     call: Call
     attempt: Attempt
     route: Route
+    wire: Wire
     busy: Busy
     mark: float = 0.0
     effort: str | None = None
@@ -71,7 +70,8 @@ def begin(
         target = replace(target, model=call.model, upstream_model=call.model)
     now = clock.monotonic()
     attempt = Attempt(number, reason, target, clock.span_id(), clock.wall_ns(), now, server=route.server)
-    return Try(call, attempt, route, deployment.busy, deployment.busy.enter(now))
+    way = wire(call, route.endpoint)
+    return Try(call, attempt, route, way, deployment.busy, deployment.busy.enter(now))
 
 
 async def run(one: Try) -> Opened | Fault:
@@ -147,34 +147,25 @@ def _failed(one: Try, fault: Fault) -> None:
 
 def _request(one: Try) -> tuple[bytes, dict[str, str]]:
     """Body and per-call headers."""
-    call, attempt = one.call, one.attempt
-    model = attempt.target.upstream_model
-    body = openai_chat.rewrite(call.body, call.fields, model=model, usage=_asks_usage(one))
-    if one.effort and "reasoning" in attempt.target.capabilities and not _has_effort(call):
-        body = openai_chat.with_member(body, "reasoning_effort", one.effort)
-    if not one.route.endpoint.traceparent:
-        return body, {}
-    trace = call.trace
-    extra = {"traceparent": f"00-{trace.trace_id}-{attempt.span_id}-{trace.flags & 3:02x}"}
-    if trace.state:
-        extra["tracestate"] = trace.state
+    call, attempt, way = one.call, one.attempt, one.wire
+    asked = one.effort if "reasoning" in attempt.target.capabilities and not call.asked.effort else None
+    body = way.request(attempt.target.upstream_model, asked)
+    attempt.lost = way.lost
+    if way.spoken.name != call.protocol:
+        attempt.protocol = way.spoken.name
+    extra = way.headers()
+    if one.route.endpoint.traceparent:
+        trace = call.trace
+        extra["traceparent"] = f"00-{trace.trace_id}-{attempt.span_id}-{trace.flags & 3:02x}"
+        if trace.state:
+            extra["tracestate"] = trace.state
     return body, extra
-
-
-def _has_effort(call: Call) -> bool:
-    """Whether the caller itself said how hard the model should think."""
-    return call.operation != "chat" or "reasoning_effort" in call.fields or "reasoning" in call.fields
-
-
-def _asks_usage(one: Try) -> bool:
-    """Whether usage is asked for in the client's place, and hidden from it again."""
-    return one.call.stream and not one.call.wants_usage and profile(one.route.endpoint.row.profile).ask_usage
 
 
 async def _send(one: Try) -> aiohttp.ClientResponse:
     """Send it; once more when a kept connection turns out to be dead before one byte came back."""
     body, extra = _request(one)
-    path = PATHS[one.call.operation]
+    path = one.wire.spoken.path
     opened = one.route.opened()
     try:
         return await send(one.route, path, body, extra)
@@ -190,22 +181,21 @@ async def _whole(one: Try) -> Opened | Fault:
         response = await _send(one)
         try:
             if response.status >= 300:
-                return await _refusal(response)
+                return await _refusal(one, response)
             body = await _read(response)
         except BaseException:
             response.close()
             raise
     attempt = one.attempt
     attempt.status = response.status
-    read = openai_chat.read_answer if one.call.operation == "chat" else openai_chat.read_embeddings
-    answer = read(body)
+    answer, told = one.wire.whole(body)
     attempt.usage = answer.usage
     if answer.problem:
         return Fault("invalid_response", answer.problem, status=response.status)
     attempt.response_id, attempt.response_model = answer.id, answer.model
     attempt.finish_reasons = answer.finish_reasons
     finish(one, outcome="success")
-    return Opened(attempt, response.status, response.headers.get("Content-Type", "application/json"), body)
+    return Opened(attempt, response.status, "application/json", told)
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
@@ -233,7 +223,7 @@ async def _up_to(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, b
     return b"".join(pieces), False
 
 
-async def _refusal(response: aiohttp.ClientResponse) -> Fault:
+async def _refusal(one: Try, response: aiohttp.ClientResponse) -> Fault:
     """An answer that is no success, as a fault; its body is kept to be relayed."""
     status = response.status
     body, rest = await _up_to(response, MAX_ERROR)
@@ -254,6 +244,7 @@ async def _refusal(response: aiohttp.ClientResponse) -> Fault:
         retry_after=retry_after(response.headers.get("Retry-After"), response.headers.get("retry-after-ms")),
         body=body if message and "json" in kind and not rest else None,
         content_type=kind or "application/json",
+        protocol=one.wire.spoken.name,
     )
 
 
@@ -267,7 +258,7 @@ def _message(body: bytes) -> tuple[str, str]:
         return "", ""
     inner = found.get("error") or found
     code = inner.get("code") if isinstance(inner, dict) else ""
-    return openai_chat.error_text(inner), code if isinstance(code, str) else ""
+    return error_text(inner), code if isinstance(code, str) else ""
 
 
 def retry_after(seconds: str | None, milliseconds: str | None) -> float | None:
@@ -293,16 +284,16 @@ def _until(text: str | None) -> float:
 
 async def _stream(one: Try) -> Opened | Fault:
     """Read until the first content: then the stream is the client's."""
-    call, attempt = one.call, one.attempt
+    attempt = one.attempt
     limit = min(one.route.endpoint.ttft_limit, one.left())
-    watcher = openai_chat.Watcher(hide_usage=_asks_usage(one), choices=_choices(call))
+    watcher = one.wire.watcher()
     response: aiohttp.ClientResponse | None = None
     opened = False
     try:
         async with asyncio.timeout(max(0.0, limit)):
             response = await _send(one)
             if response.status >= 300:
-                return await _refusal(response)
+                return await _refusal(one, response)
             attempt.status = response.status
             kind = response.headers.get("Content-Type", "")
             if "event-stream" not in kind:
@@ -319,12 +310,7 @@ async def _stream(one: Try) -> Opened | Fault:
             response.close()
 
 
-def _choices(call: Call) -> int:
-    count = call.fields.get("n")
-    return count if isinstance(count, int) and count > 1 else 1
-
-
-async def _head(response: aiohttp.ClientResponse, watcher: openai_chat.Watcher, attempt: Attempt) -> bytes:
+async def _head(response: aiohttp.ClientResponse, watcher: Watcher, attempt: Attempt) -> bytes:
     """What may be relayed when the first content is there; empty when the stream ended before."""
     first = b""
     while not watcher.started and not watcher.over:
@@ -346,7 +332,7 @@ async def _not_a_stream(response: aiohttp.ClientResponse) -> Fault:
     )
 
 
-def _empty(watcher: openai_chat.Watcher, attempt: Attempt) -> Fault:
+def _empty(watcher: Watcher, attempt: Attempt) -> Fault:
     """Why a stream that never brought content is a fault."""
     attempt.first_content = None
     attempt.usage = watcher.usage
@@ -356,43 +342,37 @@ def _empty(watcher: openai_chat.Watcher, attempt: Attempt) -> Fault:
     return Fault("stream_interrupted", watcher.problem or "the stream ended before any content", status=attempt.status)
 
 
-async def relay(
-    one: Try, response: aiohttp.ClientResponse, watcher: openai_chat.Watcher, first: bytes
-) -> AsyncIterator[bytes]:
+async def relay(one: Try, response: aiohttp.ClientResponse, watcher: Watcher, first: bytes) -> AsyncIterator[bytes]:
     """The rest of a committed stream. It ends well, or with an error in band, or because the client left.
 
     The first item is empty: once it was taken, closing the stream closes the attempt too, whether or not anyone reads on.
     """
     attempt = one.attempt
-    stall = one.route.endpoint.stall_limit
     fault: Fault | None = None
-    last = clock.monotonic()
     try:
         yield b""
         yield first
+        pace = _Pace(one, watcher)
         while not watcher.over:
             try:
-                async with asyncio.timeout(max(0.0, min(stall, one.left()))):
+                async with asyncio.timeout(pace.left()):
                     data = await response.content.readany()
             except EXPECTED as exc:
                 fault = fault_of(exc)
                 break
             if not data:
                 break
-            now = clock.monotonic()
-            attempt.max_gap = max(attempt.max_gap, now - last)
-            last = now
-            out = watcher.feed(data)
+            out = pace.fed(data)
             if out:
                 yield out
         fault = _verdict(watcher, fault, one)
         _note(one, watcher, fault)
         if fault is None:
-            yield watcher.terminator or DONE
+            yield watcher.ending()
             await _end(response)
         else:
             response.close()
-            yield openai_chat.event({"error": _in_band(watcher, fault, one)})
+            yield watcher.failure(_in_band(watcher, fault, one))
     finally:
         if attempt.outcome is None:
             attempt.stream_outcome = "client_disconnected"
@@ -402,7 +382,33 @@ async def relay(
             response.close()
 
 
-def _verdict(watcher: openai_chat.Watcher, fault: Fault | None, one: Try) -> Fault | None:
+class _Pace:
+    """How a stream gets on. Pings and comments keep a connection open, not a call: only events that say something are progress."""
+
+    __slots__ = ("_last", "_one", "_progressed", "_seen", "_stall", "_watcher")
+
+    def __init__(self, one: Try, watcher: Watcher) -> None:
+        """From now on."""
+        self._one, self._watcher, self._stall = one, watcher, one.route.endpoint.stall_limit
+        self._last = self._progressed = clock.monotonic()
+        self._seen = watcher.chunks
+
+    def left(self) -> float:
+        """Seconds that may be waited for the next bytes."""
+        return max(0.0, min(self._progressed + self._stall - self._last, self._one.left()))
+
+    def fed(self, data: bytes) -> bytes:
+        """Take a read; what may be relayed now."""
+        now, attempt, watcher = clock.monotonic(), self._one.attempt, self._watcher
+        attempt.max_gap = max(attempt.max_gap, now - self._last)
+        self._last = now
+        out = watcher.feed(data)
+        if watcher.chunks != self._seen:
+            self._seen, self._progressed = watcher.chunks, now
+        return out
+
+
+def _verdict(watcher: Watcher, fault: Fault | None, one: Try) -> Fault | None:
     """Whether the stream is whole. A finish reason makes it so, whatever happened to the connection after."""
     if watcher.error is not None:
         return Fault("stream_interrupted", str(watcher.error["message"]))
@@ -415,14 +421,14 @@ def _verdict(watcher: openai_chat.Watcher, fault: Fault | None, one: Try) -> Fau
     return Fault("stream_interrupted", "the upstream ended the stream before the answer was whole")
 
 
-def _observed(attempt: Attempt, watcher: openai_chat.Watcher) -> None:
+def _observed(attempt: Attempt, watcher: Watcher) -> None:
     attempt.usage = watcher.usage
     attempt.chunks = watcher.chunks
     attempt.response_id, attempt.response_model = watcher.id, watcher.model
     attempt.finish_reasons = watcher.reasons
 
 
-def _note(one: Try, watcher: openai_chat.Watcher, fault: Fault | None) -> None:
+def _note(one: Try, watcher: Watcher, fault: Fault | None) -> None:
     attempt = one.attempt
     _observed(attempt, watcher)
     if fault is None:
@@ -433,7 +439,7 @@ def _note(one: Try, watcher: openai_chat.Watcher, fault: Fault | None) -> None:
         _failed(one, fault)
 
 
-def _in_band(watcher: openai_chat.Watcher, fault: Fault, one: Try) -> dict[str, object]:
+def _in_band(watcher: Watcher, fault: Fault, one: Try) -> dict[str, object]:
     """The error that a client sees in the stream, in OpenAI's shape."""
     if watcher.error is not None:
         return dict(watcher.error)

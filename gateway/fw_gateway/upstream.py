@@ -110,7 +110,8 @@ class Upstreams:
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": _USER_AGENT}
         secret = key or (endpoint.key.reveal() if endpoint.key is not None else "")
         if secret:
-            headers["Authorization"] = f"Bearer {secret}"
+            name = endpoint.row.key_header
+            headers[name] = f"Bearer {secret}" if name == "Authorization" else secret
         server = (address.host or "", address.port or 0)
         found = self._routes[name] = Route(endpoint, session, base, headers, server, {})
         return found

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from fw_policies.model import Plan, Target
 
-Operation = Literal["chat", "embeddings"]
+Operation = Literal["chat", "embeddings", "fw.count_tokens"]
 AttemptReason = Literal["initial", "retry", "fallback", "hedge", "cascade", "shadow"]
 AttemptOutcome = Literal["success", "error", "timeout", "cancelled", "discarded", "rejected"]
 CallOutcome = Literal["direct", "retried", "fell_back", "cascaded", "hedged", "cached", "blocked", "failed"]
@@ -60,6 +60,18 @@ class Origin:
     span_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What of a request's parameters decisions look at, whichever protocol it came in."""
+
+    max_output: int | None = None
+    """The caller's own limit on output tokens."""
+    choices: int = 1
+    """Answers asked for."""
+    effort: bool = False
+    """The caller itself says how hard the model should think."""
+
+
 @dataclass(slots=True)
 class Call:
     """One request, parsed as far as it must be. `body` is what the client sent, byte for byte."""
@@ -87,6 +99,9 @@ class Call:
     """Monotonic seconds, for durations."""
     deadline: float
     """Monotonic seconds by which everything is over."""
+    protocol: str = "openai_chat"
+    """The protocol it came in: a name of `providers.protocols`."""
+    asked: Asked = field(default_factory=Asked)
     needs: frozenset[str] = frozenset()
     """Capabilities that the request uses, read from its body."""
     checks: tuple[str, ...] = ()
@@ -95,6 +110,8 @@ class Call:
     """The client reads a receipt at the end of a stream (`x-fw-receipt: 1`)."""
     embedded: bool = False
     """In-process call of the SDK: there is no SERVER span, its attributes go to the caller's chat span."""
+    passed: Mapping[str, str] = field(default_factory=dict)
+    """Headers of the caller that its protocol sends upstream along with it."""
     user_agent: str = ""
     key_id: str = ""
     scheme: str = "http"
@@ -130,6 +147,8 @@ class Fault:
     body: bytes | None = None
     """The upstream's own error body, relayed when this fault ends the call."""
     content_type: str = "application/json"
+    protocol: str = ""
+    """In which `body` is written."""
     exception: str = ""
     """Class name of the exception it was made from."""
 
@@ -172,6 +191,10 @@ class Attempt:
     finish_reasons: tuple[str, ...] = ()
     server: tuple[str, int] = ("", 0)
     resends: int = 0
+    protocol: str = ""
+    """In which it was asked; empty: the caller's own."""
+    lost: tuple[str, ...] = ()
+    """What of the request its protocol cannot say, by where it stood."""
     check: str = ""
     """The check that rejected it, or the client's own that was asked last; empty: none."""
     accepted: bool | None = None

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fw_gateway.providers.dialects.openai_chat import MAX_EVENT, MAX_HEAD, Watcher, members, rewrite
+from fw_gateway.providers.dialects.chat.relay import ChatWatcher, rewrite
+from fw_gateway.providers.splice import members
+from fw_gateway.providers.watching import MAX_EVENT, MAX_HEAD
 from tests.gateway.upstream import BILL, DONE, HELLO, ROLE, STOP, USAGE, WORLD, event
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -70,9 +72,9 @@ def test_what_needs_no_change_is_not_touched() -> None:
     assert rewrite(body, {"model": "a"}, model="a", usage=False) is body
 
 
-def fed(data: bytes, cuts: list[int], **options: Any) -> tuple[Watcher, bytes]:
+def fed(data: bytes, cuts: list[int], **options: Any) -> tuple[ChatWatcher, bytes]:
     """A watcher after a stream that arrived in pieces, and what it let through."""
-    watcher = Watcher(**{"hide_usage": True, **options})
+    watcher = ChatWatcher(**{"hide_usage": True, **options})
     edges = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
     return watcher, b"".join(watcher.feed(data[a:b]) for a, b in itertools.pairwise(edges))
 
@@ -117,7 +119,7 @@ def test_a_prefix_is_never_complete(cuts: list[int], length: int) -> None:
 
 def test_nothing_is_let_through_before_content() -> None:
     """A role, a comment and an empty delta are no content; they go out with the first word."""
-    watcher = Watcher(hide_usage=True)
+    watcher = ChatWatcher(hide_usage=True)
     head = ROLE + b": ping\n\n" + event({"content": ""})
     assert watcher.feed(head) == b""
     assert not watcher.started
@@ -127,7 +129,7 @@ def test_nothing_is_let_through_before_content() -> None:
 
 def test_a_long_head_is_let_go() -> None:
     """What says nothing for 16 KiB is let through in order, and what follows comes after it."""
-    watcher = Watcher(hide_usage=True)
+    watcher = ChatWatcher(hide_usage=True)
     ping = b": " + b"x" * 1000 + b"\n\n"
     out = b"".join(watcher.feed(ping) for _ in range(MAX_HEAD // len(ping) + 2))
     out += watcher.feed(HELLO)
@@ -137,7 +139,7 @@ def test_a_long_head_is_let_go() -> None:
 @pytest.mark.parametrize("name", ["content", "tool_calls", "reasoning_content", "refusal"])
 def test_each_kind_of_content_counts(name: str) -> None:
     """Words, calls, thoughts and refusals are all something the client may act on."""
-    watcher = Watcher(hide_usage=True)
+    watcher = ChatWatcher(hide_usage=True)
     assert watcher.feed(event({name: [{"index": 0}] if name == "tool_calls" else "x"}))
     assert watcher.started
 
@@ -155,7 +157,7 @@ def test_a_megabyte_is_one_event() -> None:
     big = event({"content": "x" * 2**20})
     watcher, out = fed(ROLE + big, list(range(0, 2**20, 65536)))
     assert out == ROLE + big
-    watcher = Watcher(hide_usage=True)
+    watcher = ChatWatcher(hide_usage=True)
     piece = b"x" * 2**22
     for _ in range(MAX_EVENT // len(piece) + 1):
         watcher.feed(piece)

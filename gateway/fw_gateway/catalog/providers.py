@@ -11,9 +11,21 @@ _HOSTED = (
         "OpenAI",
         "https://api.openai.com/v1",
         "OPENAI_API_KEY",
+        speaks=("openai_chat", "openai_responses", "openai_embeddings"),
         otel_name="openai",
         prices="openai",
         profile="openai",
+    ),
+    ProviderRow(
+        "anthropic",
+        "Anthropic",
+        "https://api.anthropic.com/v1",
+        "ANTHROPIC_API_KEY",
+        speaks=("anthropic_messages", "anthropic_count_tokens"),
+        otel_name="anthropic",
+        prices="anthropic",
+        profile="anthropic",
+        key_header="x-api-key",
     ),
     ProviderRow(
         "fireworks",
@@ -137,27 +149,21 @@ _SELF_HOSTED = (
 )
 
 _BRIDGED = (
-    ProviderRow(
-        "anthropic", "Anthropic", "", "ANTHROPIC_API_KEY", "litellm", "anthropic", prices="anthropic", bridge=True
-    ),
-    ProviderRow("gemini", "Google Gemini", "", "GEMINI_API_KEY", "litellm", "gcp.gemini", prices="google", bridge=True),
+    ProviderRow("gemini", "Google Gemini", "", "GEMINI_API_KEY", otel_name="gcp.gemini", prices="google", bridge=True),
     ProviderRow(
         "vertex",
         "Google Vertex AI",
         "",
         "GOOGLE_APPLICATION_CREDENTIALS",
-        "litellm",
-        "gcp.vertex_ai",
+        otel_name="gcp.vertex_ai",
         prices="google",
         bridge=True,
     ),
     ProviderRow(
-        "bedrock", "Amazon Bedrock", "", "AWS_ACCESS_KEY_ID", "litellm", "aws.bedrock", prices="aws", bridge=True
+        "bedrock", "Amazon Bedrock", "", "AWS_ACCESS_KEY_ID", otel_name="aws.bedrock", prices="aws", bridge=True
     ),
-    ProviderRow(
-        "azure", "Azure OpenAI", "", "AZURE_API_KEY", "litellm", "azure.ai.openai", prices="azure", bridge=True
-    ),
-    ProviderRow("cohere", "Cohere", "", "COHERE_API_KEY", "litellm", "cohere", prices="cohere", bridge=True),
+    ProviderRow("azure", "Azure OpenAI", "", "AZURE_API_KEY", otel_name="azure.ai.openai", prices="azure", bridge=True),
+    ProviderRow("cohere", "Cohere", "", "COHERE_API_KEY", otel_name="cohere", prices="cohere", bridge=True),
 )
 
 providers: Mapping[str, ProviderRow] = MappingProxyType({row.name: row for row in _HOSTED + _SELF_HOSTED + _BRIDGED})

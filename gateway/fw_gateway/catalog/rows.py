@@ -16,7 +16,10 @@ class ProviderRow:
     """Ends before `/chat/completions`; empty when the config must give a url (vllm, llamacpp, openai_compatible)."""
     key_env: str = ""
     """Environment variable that holds the key; empty: needs none."""
-    dialect: str = "openai_chat"
+    speaks: tuple[str, ...] = ("openai_chat", "openai_embeddings")
+    """Protocols, the one that everything else is translated to first."""
+    key_header: str = "Authorization"
+    """Where the key goes: as a bearer token, or alone in a header of its own."""
     otel_name: str = ""
     """`gen_ai.provider.name`, the registered value where there is one."""
     prices: str = ""

@@ -23,6 +23,9 @@ _ENGINE = frozenset({"chat", "stream", "json_schema", "json_mode"})
 """What vLLM, SGLang and llama.cpp do for every model that they can run; the rest depends on the model and on flags."""
 _DEFAULTS: Mapping[str, frozenset[str]] = {"vllm": _ENGINE, "sglang": _ENGINE, "llamacpp": _ENGINE}
 _BASE = frozenset({"chat", "stream"})
+TRANSLATED = frozenset({"openai_chat", "openai_responses", "anthropic_messages"})
+"""Protocols of chat: whatever else a caller speaks is translated to one of them."""
+PROTOCOLS = (*sorted(TRANSLATED), "openai_embeddings", "anthropic_count_tokens")
 
 
 @dataclass
@@ -110,6 +113,7 @@ def _read_deployment(name: str, section: reader.Section, shared: Shared, reading
         embedded=target.upstream_model if row.name == "embedded" else "",
         traceparent=section.take("traceparent", reader.flag, row.self_hosted),
         forward_name=name.endswith("*"),
+        speaks=section.take("speaks", _protocols, row.speaks),
         capacity=section.take("capacity", reader.tokens_per_second, None),
     )
     section.close()
@@ -150,6 +154,14 @@ def _demand(endpoint: Endpoint, section: reader.Section) -> None:
         if endpoint.embedded not in local.local_models:
             message = f"there is no embedded model `{endpoint.embedded}`."
             problems.add((*section.path, "model"), message, near(endpoint.embedded, local.local_models))
+
+
+def _protocols(value: Any) -> tuple[str, ...]:
+    one = reader.one_of(PROTOCOLS)
+    found = tuple(dict.fromkeys(one(item) for item in reader.texts(value)))
+    if not set(found) & TRANSLATED:
+        raise reader.Wrong("names no protocol of chat.", f"One of: {', '.join(sorted(TRANSLATED))}.")
+    return found
 
 
 def _url(value: Any) -> str:

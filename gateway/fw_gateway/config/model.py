@@ -47,6 +47,8 @@ class Endpoint:
     """Whether trace context is sent upstream (default: self-hosted only)."""
     forward_name: bool = False
     """The config's model name is a pattern: the caller's own name goes upstream."""
+    speaks: tuple[str, ...] = ("openai_chat", "openai_embeddings")
+    """Protocols that it understands; what it does not is translated to the first."""
     capacity: float | None = None
     """Output tokens per second that it writes at most, all callers together; None: nobody said."""
 

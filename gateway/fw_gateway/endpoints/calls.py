@@ -1,22 +1,21 @@
 """From a request to a `Call`: the body checked as far as the gateway reads it, the model resolved to a policy or to a pinned name."""
 
 import difflib
-from collections.abc import Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
 from fw_gateway import clock
 from fw_gateway.config import Config
+from fw_gateway.endpoints.asking import Kind, asked
 from fw_gateway.endpoints.request import Request, identity, parse_object, timeout, trace, want
 from fw_gateway.errors import BadRequest, UnknownModel
-from fw_gateway.values import Call, Identity, Operation
+from fw_gateway.providers.protocols import protocols
+from fw_gateway.values import Call, Identity
 from fw_policies.spec import Policy, checks
 
 AUTO = "auto"
 DEFAULT = "default"
-_NUMBERS = ("max_tokens", "max_completion_tokens", "n")
-_DECIMALS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
 
 
 class Resolver:
@@ -76,66 +75,19 @@ class Resolver:
         return found
 
 
-def read_chat(request: Request) -> tuple[dict[str, Any], str]:
-    """The fields of a chat request and its model, checked.
+def read(request: Request, kind: Kind) -> tuple[dict[str, Any], str]:
+    """The fields of a request and its model, checked.
 
     Raises:
         BadRequest: what is wrong, with the field's name.
     """
     fields = parse_object(request.body)
     model = str(want(fields, "model", str, "a text", needed=True))
-    messages = want(fields, "messages", list, "a list of messages", needed=True)
-    if not messages:
-        raise BadRequest("`messages` is empty.", hint="Send at least one message.", param="messages")
-    for number, message in enumerate(messages):
-        if not isinstance(message, dict):
-            raise BadRequest(f"messages[{number}] must be an object with a role.", param=f"messages[{number}]")
-    want(fields, "stream", bool, "true or false")
-    want(fields, "stream_options", dict, "an object")
-    for number, tool in enumerate(want(fields, "tools", list, "a list") or ()):
-        if not isinstance(tool, dict):
-            raise BadRequest(f"tools[{number}] must be an object with a type.", param=f"tools[{number}]")
-    want(fields, "response_format", dict, "an object")
-    for name in _NUMBERS:
-        want(fields, name, int, "a whole number")
-    for name in _DECIMALS:
-        want(fields, name, (int, float), "a number")
-    return fields, model
-
-
-def read_embeddings(request: Request) -> tuple[dict[str, Any], str]:
-    """The fields of an embeddings request and its model, checked.
-
-    Raises:
-        BadRequest: what is wrong, with the field's name.
-    """
-    fields = parse_object(request.body)
-    model = str(want(fields, "model", str, "a text", needed=True))
-    want(fields, "input", (str, list), "a text or a list", needed=True)
-    if model == AUTO:
+    kind.check(fields)
+    if model == AUTO and kind.operation == "embeddings":
         message = "Embeddings need a model by name: `auto` is refused, because vectors of two models do not mix."
         raise BadRequest(message, param="model")
     return fields, model
-
-
-def needs(fields: Mapping[str, Any]) -> frozenset[str]:
-    """Capabilities that a chat request uses."""
-    found = set()
-    if fields.get("tools"):
-        found.add("tools")
-    kind = (fields.get("response_format") or {}).get("type")
-    if kind == "json_schema":
-        found.add("json_schema")
-    elif kind == "json_object":
-        found.add("json_mode")
-    for message in fields["messages"]:
-        content = message.get("content")
-        if isinstance(content, list) and any(
-            isinstance(part, dict) and part.get("type") == "image_url" for part in content
-        ):
-            found.add("vision")
-            break
-    return frozenset(found)
 
 
 def _plain(text: str) -> str:
@@ -152,7 +104,7 @@ def _checks(value: str | None) -> tuple[str, ...]:
         raise BadRequest(f"x-fw-verify: {fault}.", hint=hint, param="x-fw-verify") from None
 
 
-def call_of(request: Request, fields: dict[str, Any], model: str, operation: Operation, *, longest: float) -> Call:
+def call_of(request: Request, fields: dict[str, Any], model: str, kind: Kind, *, longest: float) -> Call:
     """The call, not yet resolved.
 
     Raises:
@@ -161,15 +113,19 @@ def call_of(request: Request, fields: dict[str, Any], model: str, operation: Ope
     headers = request.headers
     options = fields.get("stream_options")
     context = trace(headers)
+    chat = kind.operation == "chat"
+    sent = {name: value for name in protocols[kind.protocol].passed if (value := headers.get(name))}
     return Call(
         decision_id=clock.ulid(),
         request_id=request.request_id,
-        operation=operation,
+        operation=kind.operation,
         route=request.path,
         body=request.body,
         fields=fields,
         model=model,
-        stream=bool(fields.get("stream")) and operation == "chat",
+        protocol=kind.protocol,
+        asked=asked(kind, fields),
+        stream=bool(fields.get("stream")) and kind.streams,
         wants_usage=bool(options and options.get("include_usage")),
         identity=identity(headers),
         trace=context,
@@ -177,10 +133,11 @@ def call_of(request: Request, fields: dict[str, Any], model: str, operation: Ope
         started_ns=request.started_ns,
         started=request.started,
         deadline=request.started + timeout(headers, longest),
-        needs=needs(fields) if operation == "chat" else frozenset({"embeddings"}),
-        checks=_checks(headers.get("x-fw-verify")) if operation == "chat" else (),
+        needs=kind.needs(fields),
+        checks=_checks(headers.get("x-fw-verify")) if chat else (),
         receipt=headers.get("x-fw-receipt") == "1",
         embedded=request.embedded,
+        passed=sent,
         user_agent=_plain(headers.get("user-agent", "")),
         key_id=request.key_id,
         scheme=request.scheme,

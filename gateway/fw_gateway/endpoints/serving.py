@@ -1,15 +1,17 @@
-"""`/v1/chat/completions`, `/v1/embeddings`, `/v1/explain`: what needs the engine."""
+"""Chat in three protocols, embeddings, counting of tokens, `/v1/explain`: what needs the engine."""
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
 from fw_gateway.config import Config
-from fw_gateway.endpoints.calls import Resolver, call_of, read_chat, read_embeddings
+from fw_gateway.endpoints.asking import KINDS
+from fw_gateway.endpoints.calls import Resolver, call_of, read
 from fw_gateway.endpoints.request import Request, parse_object, reply, want
 from fw_gateway.engine import Engine
 from fw_gateway.ledger import Ledger, explained
-from fw_gateway.values import Call, Operation, Reply, Trace
+from fw_gateway.providers.protocols import CHAT, COUNT, EMBEDDINGS, MESSAGES, RESPONSES
+from fw_gateway.values import Call, Reply, Trace
 from fw_policies import explain
 from fw_policies.spec import Policy
 
@@ -28,12 +30,27 @@ class Serving:
 
     async def chat(self, request: Request) -> Reply:
         """Serve a chat completion."""
-        call, policy, model = self._read(request, "chat")
+        call, policy, model = self._read(request, CHAT)
+        return await self._engine.answer(call, policy, model)
+
+    async def responses(self, request: Request) -> Reply:
+        """Serve OpenAI's Responses."""
+        call, policy, model = self._read(request, RESPONSES)
+        return await self._engine.answer(call, policy, model)
+
+    async def messages(self, request: Request) -> Reply:
+        """Serve Anthropic's Messages."""
+        call, policy, model = self._read(request, MESSAGES)
+        return await self._engine.answer(call, policy, model)
+
+    async def count_tokens(self, request: Request) -> Reply:
+        """Count the tokens of a message that is not sent."""
+        call, policy, model = self._read(request, COUNT)
         return await self._engine.answer(call, policy, model)
 
     async def embeddings(self, request: Request) -> Reply:
         """Serve embeddings, always of a pinned model."""
-        call, policy, model = self._read(request, "embeddings")
+        call, policy, model = self._read(request, EMBEDDINGS)
         return await self._engine.answer(call, policy, model)
 
     async def verdict(self, request: Request) -> Reply:
@@ -46,16 +63,17 @@ class Serving:
 
     async def explain(self, request: Request) -> Reply:
         """The plan for a chat request; nothing is dispatched."""
-        call, policy, model = self._read(request, "chat")
+        call, policy, model = self._read(request, CHAT)
         plan = self._engine.plan(call, policy, model)
         plan = await asyncio.to_thread(explained.covered, self._ledger, plan, self._locks.get(plan.policy))
         trusted = await asyncio.to_thread(explained.trust, self._ledger, plan)
         mapping = explain.mapping(plan, decision_id=call.decision_id, trust=trusted)
         return reply({"text": explain.text(mapping), "plan": mapping})
 
-    def _read(self, request: Request, operation: Operation) -> tuple[Call, Policy | None, str | None]:
-        fields, model = read_chat(request) if operation == "chat" else read_embeddings(request)
-        call = call_of(request, fields, model, operation, longest=self._longest)
+    def _read(self, request: Request, protocol: str) -> tuple[Call, Policy | None, str | None]:
+        kind = KINDS[protocol]
+        fields, model = read(request, kind)
+        call = call_of(request, fields, model, kind, longest=self._longest)
         who, policy, pinned = self._resolver.resolve(model, call.identity)
         call.identity = who
         if self._sampled(call.trace) != call.trace.sampled:

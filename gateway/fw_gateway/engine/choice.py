@@ -128,8 +128,7 @@ class Chooser:
     def _bill(self, call: Call, facts: Facts, limits: Exploration) -> Bill:
         """What each attempt may cost this call at most, and how much of the share the purse allows now."""
         left = max(0.0, call.deadline - clock.monotonic())
-        asked = call.fields.get("n")
-        choices = asked if isinstance(asked, int) and asked > 1 else 1
+        choices = call.asked.choices
         return Bill(
             self._purses,
             limits,

@@ -15,7 +15,7 @@ from fw_gateway.engine.choice import Chooser
 from fw_gateway.engine.facts import facts
 from fw_gateway.engine.journey import Asking, Committed, Exhausted, Journey, drive
 from fw_gateway.engine.pending import Pending
-from fw_gateway.engine.replies import cure, headers_of, receipt, refusal, whole
+from fw_gateway.engine.replies import cure, headers_of, receipt, refusal, relayed, whole
 from fw_gateway.engine.shadows import Shadows
 from fw_gateway.engine.trying import Trying
 from fw_gateway.errors import (
@@ -29,7 +29,7 @@ from fw_gateway.errors import (
 from fw_gateway.ledger import Ledger
 from fw_gateway.providers.answers import messages
 from fw_gateway.providers.checks import rejected
-from fw_gateway.providers.dialects import openai_chat
+from fw_gateway.providers.watching import comment
 from fw_gateway.state import Worlds
 from fw_gateway.state.runs import Runs
 from fw_gateway.upstream import Route
@@ -258,7 +258,7 @@ class Engine:
             yield b""
             async for data in body:
                 if found.attempt.outcome == "success" and journey.record.call.receipt:
-                    yield openai_chat.comment(f"fw-receipt {receipt(journey.record, found.attempt)}")
+                    yield comment(f"fw-receipt {receipt(journey.record, found.attempt)}")
                 yield data
         finally:
             closer = getattr(body, "aclose", None)
@@ -279,13 +279,13 @@ class Engine:
         record.error_type = fault.error_type
         if fault.status is not None and (not fault.retryable or (fault.body is not None and fault.status in RELAYED)):
             headers = headers_of(record)
-            headers["Content-Type"] = fault.content_type if fault.body is not None else "application/json"
+            body = relayed(fault, record.call)
+            headers["Content-Type"] = fault.content_type if body is fault.body else "application/json"
             headers["x-should-retry"] = "false"
             if fault.retry_after is not None:
                 headers["Retry-After"] = str(ceil(fault.retry_after))
             self._settle(journey, fault.status, failed=True)
-            shaped = {"message": fault.message, "type": "invalid_request_error", "param": None, "code": None}
-            return Reply(fault.status, headers, fault.body or orjson.dumps({"error": shaped}), record)
+            return Reply(fault.status, headers, body, record)
         names = ", ".join(dict.fromkeys(failed.target.deployment for failed in found.failures))
         error: GatewayError = UpstreamFailed(f"{names}: {fault.message}.", hint=cure(fault))
         if fault.error_type == "timeout":

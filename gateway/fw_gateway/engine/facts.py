@@ -13,7 +13,6 @@ SHORT = 60.0
 def facts(call: Call, policy: Policy | None, model: str | None) -> Facts:
     """What of a call a plan may depend on, rounded so that equal-sized calls share one."""
     who = call.identity
-    limit = call.fields.get("max_completion_tokens") or call.fields.get("max_tokens")
     left = call.deadline - clock.monotonic()
     return Facts(
         agent=who.agent,
@@ -22,7 +21,7 @@ def facts(call: Call, policy: Policy | None, model: str | None) -> Facts:
         labels=who.labels,
         needs=call.needs,
         input_tokens=quantise(len(call.body) // 4),
-        max_output_tokens=limit if isinstance(limit, int) else None,
+        max_output_tokens=call.asked.max_output,
         budget_left=_round_down(who.budget) if who.budget is not None else None,
         hour=clock.hour() if policy is not None and "hour" in policy.uses else None,
         deadline=float(int(left)) if left < SHORT else None,

@@ -6,8 +6,9 @@ import orjson
 
 from fw_gateway.attempt import Opened
 from fw_gateway.errors import GatewayError
-from fw_gateway.providers.dialects import openai_chat
-from fw_gateway.values import Attempt, Fault, Record, Reply
+from fw_gateway.providers.protocols import protocols
+from fw_gateway.providers.watching import comment
+from fw_gateway.values import Attempt, Call, Fault, Record, Reply
 from fw_policies.model import NANO_USD
 
 
@@ -36,7 +37,17 @@ def refusal(error: GatewayError, record: Record) -> Reply:
     headers["x-should-retry"] = "false"
     if error.retry_after is not None:
         headers["Retry-After"] = str(ceil(error.retry_after))
-    return Reply(error.status, headers, orjson.dumps(error.body()), record)
+    shaped = protocols[record.call.protocol].error(error.body()["error"], error.status)
+    return Reply(error.status, headers, orjson.dumps(shaped), record)
+
+
+def relayed(fault: Fault, call: Call) -> bytes:
+    """An upstream's refusal: its own words where the caller knows their shape, else the message in a shape that the caller knows."""
+    mine = protocols[call.protocol]
+    if fault.body is not None and fault.protocol and protocols[fault.protocol].family == mine.family:
+        return fault.body
+    shaped = {"message": fault.message, "type": "invalid_request_error", "param": None, "code": None}
+    return orjson.dumps(mine.error(shaped, fault.status or 502))
 
 
 def cure(fault: Fault) -> str:
@@ -84,6 +95,6 @@ def whole(record: Record, found: Opened, body: bytes) -> Reply:
     if found.tail:
         headers["Cache-Control"] = "no-cache"
         if record.call.receipt:
-            body += openai_chat.comment(f"fw-receipt {receipt(record, found.attempt)}")
+            body += comment(f"fw-receipt {receipt(record, found.attempt)}")
         body += found.tail
     return Reply(found.status, headers, body, record)

@@ -28,6 +28,8 @@ class Gate:
             return ""
         given = request.headers.get("Authorization", "")
         scheme, _, token = given.partition(" ")
+        if not given and (alone := request.headers.get("x-api-key")):  # as Anthropic's clients send it
+            given, scheme, token = alone, "bearer", alone
         if scheme.lower() != "bearer" or not hmac.compare_digest(
             token.strip().encode("utf-8", "surrogateescape"), self._key
         ):

@@ -14,6 +14,7 @@ from fw_gateway import clock
 from fw_gateway.errors import GatewayError, Internal, UnknownRoute, WrongMethod, written
 from fw_gateway.middleware.auth import Gate
 from fw_gateway.middleware.limits import Limits
+from fw_gateway.providers.protocols import refused
 from fw_gateway.values import Reply, Request
 
 Endpoint = Callable[[Request], Awaitable[Reply]]
@@ -75,12 +76,14 @@ def entry(endpoint: Endpoint, route: str, gate: Gate, limits: Limits) -> Handler
             reply = await endpoint(asked)
             return await respond(request, reply, name)
         except GatewayError as error:
-            return refuse(request, error, name)
+            return refuse(request, error, name, route)
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception:  # noqa: BLE001 - the border: a bug must not become a traceback on the wire
             _log.exception("request %s failed", name)
-            return refuse(request, Internal("This is a bug of the gateway.", hint=f"Report request {name}."), name)
+            return refuse(
+                request, Internal("This is a bug of the gateway.", hint=f"Report request {name}."), name, route
+            )
         finally:
             limits.leave()
 
@@ -115,13 +118,15 @@ async def respond(request: web.Request, reply: Reply, name: str) -> web.StreamRe
     return response
 
 
-def refuse(request: web.Request, error: GatewayError, name: str) -> web.Response:
-    """An error of ours, in OpenAI's shape. A body that was not read ends the connection with it."""
+def refuse(request: web.Request, error: GatewayError, name: str, route: str = "") -> web.Response:
+    """An error of ours, in the shape that clients of the route know. A body that was not read ends the connection with it."""
     headers = {"x-request-id": name, "Content-Type": "application/json", "x-should-retry": "false", "Server": SERVER}
     if error.retry_after is not None:
         headers["Retry-After"] = str(ceil(error.retry_after))
         headers["x-should-retry"] = "true"
-    response = web.Response(status=error.status, headers=headers, body=written(error.body()))
+    response = web.Response(
+        status=error.status, headers=headers, body=written(refused(route, error.body(), error.status))
+    )
     if request.can_read_body and not request.content.at_eof():
         response.force_close()
     return response

@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 
-from fw_gateway.providers.dialects.openai_chat import data_of
+from fw_gateway.providers.watching import fields_of
 
 
 def messages(body: bytes, *, stream: bool) -> list[dict[str, Any]]:
@@ -28,7 +28,7 @@ def _gathered(body: bytes) -> dict[int, dict[str, Any]]:
     out: dict[int, dict[str, Any]] = {}
     for block in body.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n").split("\n\n"):
         try:
-            chunk = orjson.loads(data_of(block) or "null")
+            chunk = orjson.loads(fields_of(block)[1] or "null")
         except orjson.JSONDecodeError:
             continue
         choices = chunk.get("choices") if isinstance(chunk, dict) else None

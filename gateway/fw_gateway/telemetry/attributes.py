@@ -16,11 +16,11 @@ MAX_CANDIDATES = 16
 LONGEST = 256
 """Characters that a name or an id from outside may have in telemetry."""
 
-OPERATIONS = {"chat": "LLM", "embeddings": "EMBEDDING"}
+OPERATIONS = {"chat": "LLM", "embeddings": "EMBEDDING", "fw.count_tokens": "CHAIN"}
 """Operation -> kind of span in OpenInference's terms."""
 
 REQUEST_FIELDS = frozenset({
-    "max_tokens", "max_completion_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty", "seed", "n",
+    "max_tokens", "max_completion_tokens", "max_output_tokens", "temperature", "top_p", "frequency_penalty", "presence_penalty", "seed", "n",
     "top_k", "response_format", "encoding_format", "dimensions",
 })  # fmt: skip
 """The only fields of a request body that telemetry looks at. None of them can hold a prompt, save a schema in `response_format`."""
@@ -39,6 +39,7 @@ _FLOATS = {
 _INTS = {
     "max_completion_tokens": "gen_ai.request.max_tokens",
     "max_tokens": "gen_ai.request.max_tokens",
+    "max_output_tokens": "gen_ai.request.max_tokens",
     "seed": "gen_ai.request.seed",
     "top_k": "gen_ai.request.top_k",
     "dimensions": "gen_ai.embeddings.dimension.count",

@@ -1,0 +1,137 @@
+"""OpenAI chat in and out: requests spliced, answers read, streams watched, as bytes. Pure.
+
+Same dialect in and out is relayed, not re-encoded. What must change in a request is cut out and replaced where it stands; what
+must be known of an answer is read from the few events that carry it.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from fw_gateway.providers.splice import replaced, with_member, with_model
+from fw_gateway.providers.watching import Answer, Watcher, event, in_shape, loaded, number, text
+from fw_gateway.values import Usage
+
+DONE = b"data: [DONE]\n\n"
+_CONTENT = ("content", "tool_calls", "function_call", "refusal", "reasoning_content", "reasoning", "audio")
+
+
+def rewrite(body: bytes, fields: Mapping[str, Any], *, model: str, usage: bool) -> bytes:
+    """The request as it goes upstream: another `model`, and `stream_options.include_usage` when `usage`; all else byte for byte.
+
+    `fields` is `body`, parsed: an object with a textual `model`.
+    """
+    if fields["model"] != model:
+        body = with_model(body, model)
+    if not usage:
+        return body
+    options = fields.get("stream_options")
+    if "stream_options" not in fields:
+        return with_member(body, "stream_options", {"include_usage": True})
+    return replaced(body, "stream_options", orjson.dumps({**(options or {}), "include_usage": True}))
+
+
+def with_effort(body: bytes, effort: str) -> bytes:
+    """The request with a reasoning effort, which it has not yet."""
+    return with_member(body, "reasoning_effort", effort)
+
+
+def usage_of(found: Any) -> Usage | None:
+    """Usage as it was reported; what is no whole number was not reported."""
+    if not isinstance(found, Mapping):
+        return None
+    incoming = found.get("prompt_tokens_details")
+    return Usage(
+        input_tokens=number(found, "prompt_tokens"),
+        output_tokens=number(found, "completion_tokens"),
+        cached_tokens=number(incoming, "cached_tokens"),
+        cache_write_tokens=number(incoming, "cache_write_tokens"),
+        reasoning_tokens=number(found.get("completion_tokens_details"), "reasoning_tokens"),
+    )
+
+
+def read_answer(body: bytes) -> Answer:
+    """A non-streaming chat answer, read for the record and checked for being one."""
+    found = loaded(body)
+    if isinstance(found, str):
+        return Answer(problem=found)
+    choices = found.get("choices")
+    if not isinstance(choices, list) or not choices:
+        return Answer(problem="the upstream's answer has no choices")
+    reasons = tuple(str(c["finish_reason"]) for c in choices if isinstance(c, dict) and c.get("finish_reason"))
+    return Answer(text(found.get("id")), text(found.get("model")), usage_of(found.get("usage")), reasons)
+
+
+class ChatWatcher(Watcher):
+    """Watches a stream of chat chunks. Usage that the client did not ask for never comes out of `feed`."""
+
+    __slots__ = ("_choices", "_finished", "_hide")
+
+    INTEREST = re.compile(rb'"finish_reason"\s*:\s*"|"usage"\s*:\s*\{|"error"\s*:|data:\s*\[DONE\]|event:\s*error')
+
+    def __init__(self, *, hide_usage: bool, choices: int = 1) -> None:
+        """`choices`: how many answers were asked for (`n`); each must finish."""
+        super().__init__()
+        self._hide = hide_usage
+        self._choices = choices
+        self._finished: dict[int, str] = {}
+
+    @property
+    def complete(self) -> bool:
+        """Every choice has said why it finished: the answer is whole."""
+        return len(self._finished) >= self._choices
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why each choice finished."""
+        return tuple(self._finished[index] for index in sorted(self._finished))
+
+    def ending(self) -> bytes:
+        """The upstream's own `[DONE]`, or one like it."""
+        return self.terminator or DONE
+
+    def failure(self, error: Mapping[str, Any]) -> bytes:
+        """An event with the error, and no `[DONE]`."""
+        return event({"error": error})
+
+    def _told(self, raw: bytes, name: str, data: str) -> bool:
+        if data.strip() == "[DONE]":
+            self.terminator = self.terminator or raw
+            self._ended = True
+            return False
+        self.chunks += 1
+        return self._read(raw, data, error=name == "error") and not self._ended
+
+    def _read(self, raw: bytes, data: str, *, error: bool) -> bool:
+        """Read the payload of an event, if it may matter."""
+        if self.started and self.INTEREST.search(raw) is None:
+            return True
+        found = self._parsed(data)
+        if found is None:
+            return False
+        if error or found.get("error"):
+            self.error = in_shape(found.get("error") or found)
+            return False
+        return self._learn(found)
+
+    def _learn(self, found: dict[str, Any]) -> bool:
+        self.id = self.id or text(found.get("id"))
+        self.model = self.model or text(found.get("model"))
+        choices = found.get("choices")
+        choices = choices if isinstance(choices, list) else []
+        for choice in choices:
+            if not isinstance(choice, dict):
+                continue
+            if choice.get("finish_reason"):
+                index = choice.get("index")
+                self._finished[index if isinstance(index, int) else 0] = str(choice["finish_reason"])
+                self.started = True
+            delta = choice.get("delta")
+            if isinstance(delta, dict) and any(delta.get(name) for name in _CONTENT):
+                self.started = True
+        if found.get("usage"):
+            self.usage = usage_of(found["usage"]) or self.usage
+            return not (self._hide and not choices)
+        return True

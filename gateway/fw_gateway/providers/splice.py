@@ -1,0 +1,60 @@
+"""JSON bodies changed where they stand: a member cut out and replaced, or put in front; all else byte for byte. Pure."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+_MODEL = re.compile(rb'"model"\s*:\s*("[^"\\]*(?:\\.[^"\\]*)*")')
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]')
+
+
+def members(body: bytes) -> Iterator[tuple[str, int, int]]:
+    """Name, start and end of each top-level value of the JSON object in `body`, which must be valid."""
+    depth, key, start, name = 0, b"", -1, ""
+    for token in _TOKEN.finditer(body):
+        mark = token[0]
+        if mark in b"{[":
+            depth += 1
+        elif mark in b"}]":
+            depth -= 1
+            if depth == 0 and start >= 0:
+                yield name, start, token.start()
+        elif depth != 1:
+            continue
+        elif mark == b":":
+            name, start = orjson.loads(key), token.end()
+        elif mark == b",":
+            yield name, start, token.start()
+            start = -1
+        elif start < 0:
+            key = mark
+
+
+def replaced(body: bytes, name: str, value: bytes) -> bytes:
+    """`body` with every top-level value of `name` replaced; the white space around it stays."""
+    out, last = [], 0
+    for found, start, end in members(body):
+        if found != name:
+            continue
+        text = body[start:end]
+        lead = len(text) - len(text.lstrip())
+        tail = len(text.rstrip())
+        out += [body[last : start + lead], value]
+        last = start + tail
+    return b"".join([*out, body[last:]])
+
+
+def with_model(body: bytes, model: str) -> bytes:
+    """`body`, which has a textual `model`, with another one."""
+    name = orjson.dumps(model)
+    # One key of that spelling, and none spelt with escapes: then it is the top-level one.
+    found = _MODEL.search(body) if body.count(b'"model"') == 1 and b"\\u006" not in body else None
+    return body[: found.start(1)] + name + body[found.end(1) :] if found else replaced(body, "model", name)
+
+
+def with_member(body: bytes, name: str, value: Any) -> bytes:
+    """The object with one more member, which it has not yet; it must have another."""
+    brace = body.index(b"{") + 1
+    return body[:brace] + orjson.dumps({name: value})[1:-1] + b"," + body[brace:]

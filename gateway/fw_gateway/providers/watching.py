@@ -1,0 +1,237 @@
+"""A stream of server-sent events, watched while it is relayed as bytes: what may go on, whether it ended well, what it cost. Pure.
+
+Each dialect says what its events mean; framing, the head that is held back and the terminator that is kept apart are the same for all.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+import orjson
+
+from fw_gateway.values import Usage
+
+MAX_EVENT: Final = 16 * 2**20
+"""Bytes that one event may have; more is no event."""
+
+MAX_HEAD: Final = 16 * 2**10
+"""Bytes held back while no content has come; then the stream is committed as it is."""
+
+_BOUNDARY = re.compile(rb"(?:\r\n|\r|\n){2}")
+_LINE = re.compile(r"\r\n|\r|\n")
+
+
+@dataclass(slots=True)
+class Answer:
+    """What must be known of a whole answer."""
+
+    id: str = ""
+    model: str = ""
+    usage: Usage | None = None
+    finish_reasons: tuple[str, ...] = ()
+    problem: str = ""
+    """Why it is no answer; empty when it is one."""
+
+
+class Watcher:
+    """Watches one stream.
+
+    `feed` takes what was read and returns what may go to the client now. Nothing goes before the first content; at most one
+    incomplete event is held after it. The terminator never comes out of `feed`: it is for the end, when all is known.
+    """
+
+    __slots__ = (
+        "_ended", "_head", "_rest", "chunks", "error", "id", "model", "problem", "started", "terminator", "usage",
+    )  # fmt: skip
+
+    INTEREST: ClassVar[re.Pattern[bytes]]
+    """Where, after the first content, an event must be read; all others are relayed unread."""
+
+    def __init__(self) -> None:
+        """Nothing has come yet."""
+        self._rest = b""
+        self._head: list[bytes] = []
+        self._ended = False
+        self.started = False
+        """The first content has come; from here on the stream is the client's."""
+        self.chunks = 0
+        """Events with data, of those that mean progress."""
+        self.id = ""
+        self.model = ""
+        self.usage: Usage | None = None
+        self.error: Mapping[str, Any] | None = None
+        """The upstream's own error, in OpenAI's shape, if it sent one in band."""
+        self.problem = ""
+        """Why this is no stream at all."""
+        self.terminator = b""
+        """The upstream's own last event, to be sent when all else has been; empty: it sent none."""
+
+    @property
+    def complete(self) -> bool:
+        """The answer is whole: its semantic terminal marker was seen."""
+        return self._ended
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why each choice finished."""
+        return ()
+
+    @property
+    def over(self) -> bool:
+        """Nothing more is to be expected: the terminator came, or an error."""
+        return self._ended or self.error is not None or bool(self.problem)
+
+    def ending(self) -> bytes:
+        """What ends a stream that is whole."""
+        return self.terminator
+
+    def failure(self, error: Mapping[str, Any]) -> bytes:
+        """The event by which a client learns that the stream broke; `error` in OpenAI's shape."""
+        raise NotImplementedError
+
+    def feed(self, data: bytes) -> bytes:
+        """Take a read; what may be relayed now."""
+        buffer = self._rest + data if self._rest else data
+        if b"\r" in buffer:
+            end = max((found.end() for found in _BOUNDARY.finditer(buffer)), default=0)
+        else:
+            end = buffer.rfind(b"\n\n") + 2 if b"\n\n" in buffer else 0
+        if not end:
+            self._rest = buffer
+            if len(buffer) > MAX_EVENT:
+                self.problem = f"an event of the upstream is larger than {MAX_EVENT} bytes"
+            return b""
+        ready, self._rest = (buffer, b"") if end == len(buffer) else (buffer[:end], buffer[end:])
+        return b"".join(self._each(ready))
+
+    def _each(self, ready: bytes) -> Iterator[bytes]:
+        """Whole events: those that say nothing of interest in one piece, the others one by one."""
+        position, size, plain = 0, len(ready), b"\r" not in ready
+        while position < size and (self._ended or not self.over):
+            if plain and self.started and not self._ended:
+                start = self._dull(ready, position)
+                if start > position:
+                    yield ready[position:start]
+                    position = start
+                    continue
+            if plain:
+                end = ready.index(b"\n\n", position) + 2
+            else:
+                boundary = _BOUNDARY.search(ready, position)
+                end = boundary.end() if boundary is not None else size
+            raw, position = ready[position:end], end
+            yield from self._released(raw)
+
+    def _released(self, raw: bytes) -> Iterator[bytes]:
+        """What one event lets go of: itself, and the head when it is the first content."""
+        relayed = self._looked_at(raw)
+        if relayed:
+            self._head.append(raw)
+        if self._head and (self.started or sum(map(len, self._head)) > MAX_HEAD):
+            self.started = True
+            yield from self._head
+            self._head.clear()
+
+    def _dull(self, ready: bytes, position: int) -> int:
+        """Where the next event of interest begins; everything before it is counted and may go as it is."""
+        found = self.INTEREST.search(ready, position)
+        if found is None:
+            start = len(ready)
+        else:
+            boundary = ready.rfind(b"\n\n", position, found.start())
+            start = boundary + 2 if boundary >= 0 else position
+        self.chunks += ready.count(b"\n\n", position, start)
+        return start
+
+    def _looked_at(self, raw: bytes) -> bool:
+        """Learn from one event; whether it is to be relayed."""
+        try:
+            text = raw.decode()
+        except UnicodeDecodeError:
+            self.problem = "an event of the upstream is not UTF-8"
+            return False
+        name, data = fields_of(text)
+        if data is None:
+            return not self._ended  # a comment, or a field we do not know
+        return self._told(raw, name, data)
+
+    def _told(self, raw: bytes, name: str, data: str) -> bool:
+        """What one event with data says; whether it is to be relayed."""
+        raise NotImplementedError
+
+    def _parsed(self, data: str) -> dict[str, Any] | None:
+        """The payload of an event; what is none is a problem, unless the stream is over anyway."""
+        try:
+            found = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            found = None
+        if isinstance(found, dict):
+            return found
+        self.problem = "" if self._ended else "an event of the upstream is no JSON object"
+        return None
+
+
+def fields_of(event: str) -> tuple[str, str | None]:
+    """Name and `data` of one event; None when it has no data."""
+    name, found = "", []
+    for line in _LINE.split(event.lstrip("\ufeff")):
+        if line.startswith("data:"):
+            found.append(line[5:].removeprefix(" "))
+        elif line.startswith("event:"):
+            name = line[6:].strip()
+    return name, "\n".join(found) if found else None
+
+
+def event(payload: Mapping[str, Any], name: str = "") -> bytes:
+    """One event with a JSON payload."""
+    head = f"event: {name}\n".encode() if name else b""
+    return head + b"data: " + orjson.dumps(payload) + b"\n\n"
+
+
+def comment(text: str) -> bytes:
+    """A comment, which clients skip."""
+    return b": " + text.encode() + b"\n\n"
+
+
+def text(value: Any) -> str:
+    """`value` if it is a text, else none."""
+    return value if isinstance(value, str) else ""
+
+
+def number(holder: Any, name: str) -> int | None:
+    """A member that is a whole number and not negative; anything else was not said."""
+    value = holder.get(name) if isinstance(holder, Mapping) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def error_text(found: Any) -> str:
+    """The message of an error in any of the shapes that providers use."""
+    if isinstance(found, Mapping):
+        return text(found.get("message")) or text(found.get("detail"))
+    return text(found)
+
+
+def in_shape(found: Any) -> dict[str, Any]:
+    """An upstream's error in OpenAI's shape; its own type, code and message are kept."""
+    if isinstance(found, Mapping):
+        return {
+            "message": error_text(found) or "the upstream failed",
+            "type": text(found.get("type")) or "upstream_error",
+            "param": found.get("param"),
+            "code": found.get("code"),
+        }
+    return {"message": text(found) or "the upstream failed", "type": "upstream_error", "param": None, "code": None}
+
+
+def loaded(body: bytes) -> dict[str, Any] | str:
+    """A whole answer as an object, or why it is none."""
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return "the upstream's answer is not JSON"
+    if not isinstance(found, dict):
+        return "the upstream's answer is no object"
+    if found.get("error"):
+        return error_text(found["error"]) or "the upstream answered with an error"
+    return found
