@@ -195,7 +195,8 @@ async def _whole(one: Try) -> Opened | Fault:
     attempt.response_id, attempt.response_model = answer.id, answer.model
     attempt.finish_reasons = answer.finish_reasons
     finish(one, outcome="success")
-    return Opened(attempt, response.status, "application/json", told)
+    kind = "application/json" if attempt.protocol else response.headers.get("Content-Type", "application/json")
+    return Opened(attempt, response.status, kind, told)
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
@@ -298,7 +299,7 @@ async def _stream(one: Try) -> Opened | Fault:
             kind = response.headers.get("Content-Type", "")
             if "event-stream" not in kind:
                 return await _not_a_stream(response)
-            first = await _head(response, watcher, attempt)
+            first = one.wire.out(await _head(response, watcher, attempt))
         if not watcher.started:
             return _empty(watcher, attempt)
         opened = True
@@ -368,11 +369,11 @@ async def relay(one: Try, response: aiohttp.ClientResponse, watcher: Watcher, fi
         fault = _verdict(watcher, fault, one)
         _note(one, watcher, fault)
         if fault is None:
-            yield watcher.ending()
+            yield one.wire.ending(watcher)
             await _end(response)
         else:
             response.close()
-            yield watcher.failure(_in_band(watcher, fault, one))
+            yield one.wire.failure(watcher, _in_band(watcher, fault, one))
     finally:
         if attempt.outcome is None:
             attempt.stream_outcome = "client_disconnected"
@@ -402,7 +403,7 @@ class _Pace:
         now, attempt, watcher = clock.monotonic(), self._one.attempt, self._watcher
         attempt.max_gap = max(attempt.max_gap, now - self._last)
         self._last = now
-        out = watcher.feed(data)
+        out = self._one.wire.out(watcher.feed(data))
         if watcher.chunks != self._seen:
             self._seen, self._progressed = watcher.chunks, now
         return out

@@ -18,7 +18,8 @@ MAX_EVENT: Final = 16 * 2**20
 MAX_HEAD: Final = 16 * 2**10
 """Bytes held back while no content has come; then the stream is committed as it is."""
 
-_BOUNDARY = re.compile(rb"(?:\r\n|\r|\n){2}")
+_BOUNDARY = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
+"""A blank line. A pair of CR and LF is one end of a line, unless a read ends between the two: then LF begins the next event, unharmed."""
 _LINE = re.compile(r"\r\n|\r|\n")
 
 

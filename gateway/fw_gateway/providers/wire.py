@@ -1,5 +1,6 @@
 """How one call goes to one endpoint and its answer comes back: relayed where both speak its protocol, translated where not."""
 
+from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from fw_gateway.config import Endpoint
@@ -34,7 +35,19 @@ class Wire(Protocol):
         ...
 
     def watcher(self) -> Watcher:
-        """What a stream is fed to; what comes out of it is the client's."""
+        """What a stream is fed to, as the upstream speaks it."""
+        ...
+
+    def out(self, events: bytes) -> bytes:
+        """What the watcher let go of, as the client understands it."""
+        ...
+
+    def ending(self, watcher: Watcher) -> bytes:
+        """What ends a stream that is whole."""
+        ...
+
+    def failure(self, watcher: Watcher, error: Mapping[str, Any]) -> bytes:
+        """The event by which the client learns that a stream broke; `error` in OpenAI's shape."""
         ...
 
 
@@ -69,6 +82,18 @@ class Relayed:
         watch: Any = self.spoken.watch
         found: Watcher = watch(hide_usage=self._usage, choices=self._call.asked.choices)
         return found
+
+    def out(self, events: bytes) -> bytes:
+        """As they came."""
+        return events
+
+    def ending(self, watcher: Watcher) -> bytes:
+        """The upstream's own terminator."""
+        return watcher.ending()
+
+    def failure(self, watcher: Watcher, error: Mapping[str, Any]) -> bytes:
+        """In the protocol's own words."""
+        return watcher.failure(error)
 
 
 def wire(call: Call, endpoint: Endpoint) -> Wire:
