@@ -64,6 +64,7 @@ class Gateway:
             ("POST", "/v1/responses", self._serving.responses),
             ("POST", "/v1/messages", self._serving.messages),
             ("POST", "/v1/messages/count_tokens", self._serving.count_tokens),
+            ("POST", "/v1/completions", self._serving.completions),
             ("POST", "/v1/embeddings", self._serving.embeddings),
             ("POST", "/v1/explain", self._serving.explain),
             ("POST", "/v1/outcomes", self._reading.outcomes),
@@ -74,6 +75,7 @@ class Gateway:
             ("GET", "/livez", self._alive),
             ("GET", "/readyz", self._ready),
             ("GET", "/metrics", self._metrics),
+            ("POST", "/v1/{tail:.+}", self._serving.anything),  # last: what no other route is
         )
 
     async def start(self, *, models: bool = True) -> None:

@@ -415,7 +415,7 @@ def _verdict(watcher: Watcher, fault: Fault | None, one: Try) -> Fault | None:
         return Fault("stream_interrupted", str(watcher.error["message"]))
     if watcher.problem:
         return Fault("invalid_response", watcher.problem)
-    if watcher.complete:
+    if watcher.complete or (fault is None and not watcher.MARKED):
         return None
     if fault is not None:
         return replace(fault, message="the deadline passed before the answer was whole") if one.left() <= 0 else fault

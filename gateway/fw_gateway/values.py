@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from fw_policies.model import Plan, Target
 
-Operation = Literal["chat", "embeddings", "fw.count_tokens"]
+Operation = Literal["chat", "embeddings", "text_completion", "fw.count_tokens", "fw.relay"]
 AttemptReason = Literal["initial", "retry", "fallback", "hedge", "cascade", "shadow"]
 AttemptOutcome = Literal["success", "error", "timeout", "cancelled", "discarded", "rejected"]
 CallOutcome = Literal["direct", "retried", "fell_back", "cascaded", "hedged", "cached", "blocked", "failed"]
@@ -110,6 +110,8 @@ class Call:
     """The client reads a receipt at the end of a stream (`x-fw-receipt: 1`)."""
     embedded: bool = False
     """In-process call of the SDK: there is no SERVER span, its attributes go to the caller's chat span."""
+    path: str = ""
+    """Where it goes at an upstream, for a protocol that may go anywhere."""
     passed: Mapping[str, str] = field(default_factory=dict)
     """Headers of the caller that its protocol sends upstream along with it."""
     user_agent: str = ""

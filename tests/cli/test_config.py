@@ -338,11 +338,12 @@ def test_a_key_in_the_environment_lets_a_closed_model_serve() -> None:
 
 def test_a_bridged_provider_is_blocked_until_litellm_is_there() -> None:
     """Its key alone is not enough, and the warning says so."""
-    config = load(None, env={"ANTHROPIC_API_KEY": "k"})
-    assert config.blocked["claude-opus-5.5@anthropic"] == "no_bridge"
+    config = load(None, env={"GEMINI_API_KEY": "k"})
+    bridged = next(endpoint.target.deployment for endpoint in config.endpoints if endpoint.row.name == "gemini")
+    assert config.blocked[bridged] == "no_bridge"
     assert any("reached through litellm" in text for text in config.warnings)
-    config = load(None, env={"ANTHROPIC_API_KEY": "k", "FW_LITELLM_PYTHON": "/venv/bin/python"})
-    assert "claude-opus-5.5@anthropic" not in config.blocked
+    config = load(None, env={"GEMINI_API_KEY": "k", "FW_LITELLM_PYTHON": "/venv/bin/python"})
+    assert bridged not in config.blocked
 
 
 def test_a_model_that_is_about_to_be_retired_is_a_warning(write) -> None:

@@ -80,6 +80,8 @@ class Upstream:
         self.log: list[Exchange] = []
         self.arrived = asyncio.Event()
         self.port = 0
+        self.read_model: Callable[[Exchange], str] = lambda exchange: str(exchange.fields.get("model"))
+        """Which script answers."""
 
     @property
     def url(self) -> str:
@@ -100,7 +102,7 @@ class Upstream:
                 exchange = Exchange(head[0].split()[1], headers, body, writer)
                 self.log.append(exchange)
                 self.arrived.set()
-                script = self.scripts.get(str(exchange.fields.get("model")), ok)
+                script = self.scripts.get(self.read_model(exchange), ok)
                 async with asyncio.TaskGroup() as group:
                     watch = group.create_task(_watch(reader, exchange))
                     with contextlib.suppress(ConnectionError):

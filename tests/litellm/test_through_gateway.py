@@ -76,8 +76,9 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     thread.start()
     url = f"http://127.0.0.1:{upstream.server_address[1]}"
     # The bridge's process takes seconds to load; the first event may wait for it.
-    entry = {"provider": "anthropic", "url": url, "model": "claude-haiku-4-5"}
-    config = {"models": {"claude": {"deployments": [entry]}}}
+    price = {"input": "1 USD/Mtok", "output": "5 USD/Mtok"}
+    entry = {"provider": "litellm", "url": url, "model": "anthropic/claude-haiku-4-5", "key_env": "ANTHROPIC_API_KEY"}
+    config = {"models": {"claude": {"deployments": [{**entry, "price": price}]}}}
     variables = {"FW_LITELLM_PYTHON": litellm_python(), "ANTHROPIC_API_KEY": KEY}
     try:
         with gateway_process(tmp_path_factory.mktemp("bridged"), config, **variables) as server:

@@ -150,6 +150,7 @@ _SELF_HOSTED = (
 
 _BRIDGED = (
     ProviderRow("gemini", "Google Gemini", "", "GEMINI_API_KEY", otel_name="gcp.gemini", prices="google", bridge=True),
+    ProviderRow("litellm", "Any provider of litellm", "", otel_name="litellm", bridge=True),
     ProviderRow(
         "vertex",
         "Google Vertex AI",

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from fw_gateway.endpoints.request import want
 from fw_gateway.errors import BadRequest
-from fw_gateway.providers.protocols import CHAT, COUNT, EMBEDDINGS, MESSAGES, RESPONSES, protocols
+from fw_gateway.providers.protocols import CHAT, COMPLETIONS, COUNT, EMBEDDINGS, MESSAGES, OPAQUE, RESPONSES, protocols
 from fw_gateway.values import Asked, Operation
 
 Fields = Mapping[str, Any]
@@ -33,7 +33,7 @@ def asked(kind: Kind, fields: Fields) -> Asked:
     """What decisions look at."""
     limit = next((value for name in kind.limits if isinstance(value := fields.get(name), int)), None)
     count = fields.get("n")
-    choices = count if kind.protocol == CHAT and isinstance(count, int) and count > 1 else 1
+    choices = count if kind.protocol in {CHAT, COMPLETIONS} and isinstance(count, int) and count > 1 else 1
     said = protocols[kind.protocol].effort
     return Asked(limit, choices, not said.isdisjoint(fields) if said else True)
 
@@ -96,6 +96,15 @@ def _responses(fields: Fields) -> None:
     _common(fields, "max_output_tokens")
 
 
+def _completions(fields: Fields) -> None:
+    want(fields, "stream_options", dict, "an object")
+    _common(fields, "max_tokens", "n")
+
+
+def _anything(fields: Fields) -> None:
+    want(fields, "stream", bool, "true or false")
+
+
 def _embeddings(fields: Fields) -> None:
     want(fields, "input", (str, list), "a text or a list", needed=True)
 
@@ -150,6 +159,8 @@ KINDS: Final[Mapping[str, Kind]] = {
         Kind(RESPONSES, "chat", _responses, _responses_needs, ("max_output_tokens",)),
         Kind(MESSAGES, "chat", _anthropic, _anthropic_needs, ("max_tokens",)),
         Kind(COUNT, "fw.count_tokens", _count, _anthropic_needs, streams=False),
+        Kind(COMPLETIONS, "text_completion", _completions, lambda fields: frozenset(), ("max_tokens",)),
+        Kind(OPAQUE, "fw.relay", _anything, lambda fields: frozenset()),
         Kind(EMBEDDINGS, "embeddings", _embeddings, lambda fields: frozenset({"embeddings"}), streams=False),
     )
 }

@@ -10,11 +10,18 @@ from fw_gateway.config import Config
 from fw_gateway.endpoints.asking import Kind, asked
 from fw_gateway.endpoints.request import Request, identity, parse_object, timeout, trace, want
 from fw_gateway.errors import BadRequest, UnknownModel
-from fw_gateway.providers.protocols import protocols
+from fw_gateway.providers.dialects.opaque.relay import form_model
+from fw_gateway.providers.protocols import OPAQUE, protocols
 from fw_gateway.values import Call, Identity
 from fw_policies.spec import Policy, checks
 
 AUTO = "auto"
+PINNED = {
+    "embeddings": "`auto` is refused, because vectors of two models do not mix.",
+    "text_completion": "no policy speaks of completions.",
+    "fw.relay": "no policy speaks of what is passed on as it is.",
+}
+"""Operations that are never `auto`, and why."""
 DEFAULT = "default"
 
 
@@ -81,12 +88,12 @@ def read(request: Request, kind: Kind) -> tuple[dict[str, Any], str]:
     Raises:
         BadRequest: what is wrong, with the field's name.
     """
-    fields = parse_object(request.body)
+    form = kind.protocol == OPAQUE and request.headers.get("Content-Type", "").lower().startswith("multipart/form-data")
+    fields = {"model": form_model(request.body) or None} if form else parse_object(request.body)
     model = str(want(fields, "model", str, "a text", needed=True))
     kind.check(fields)
-    if model == AUTO and kind.operation == "embeddings":
-        message = "Embeddings need a model by name: `auto` is refused, because vectors of two models do not mix."
-        raise BadRequest(message, param="model")
+    if model == AUTO and kind.operation in PINNED:
+        raise BadRequest(f"A model must be named here: {PINNED[kind.operation]}", param="model")
     return fields, model
 
 
@@ -137,6 +144,7 @@ def call_of(request: Request, fields: dict[str, Any], model: str, kind: Kind, *,
         checks=_checks(headers.get("x-fw-verify")) if chat else (),
         receipt=headers.get("x-fw-receipt") == "1",
         embedded=request.embedded,
+        path="/" + request.parameters["tail"] if kind.protocol == OPAQUE else "",
         passed=sent,
         user_agent=_plain(headers.get("user-agent", "")),
         key_id=request.key_id,

@@ -1,6 +1,7 @@
 """Chat in three protocols, embeddings, counting of tokens, `/v1/explain`: what needs the engine."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -9,11 +10,18 @@ from fw_gateway.endpoints.asking import KINDS
 from fw_gateway.endpoints.calls import Resolver, call_of, read
 from fw_gateway.endpoints.request import Request, parse_object, reply, want
 from fw_gateway.engine import Engine
+from fw_gateway.errors import BadRequest, UnknownRoute, WrongMethod
 from fw_gateway.ledger import Ledger, explained
-from fw_gateway.providers.protocols import CHAT, COUNT, EMBEDDINGS, MESSAGES, RESPONSES
+from fw_gateway.providers.protocols import CHAT, COMPLETIONS, COUNT, EMBEDDINGS, MESSAGES, OPAQUE, RESPONSES
 from fw_gateway.values import Call, Reply, Trace
 from fw_policies import explain
 from fw_policies.spec import Policy
+
+STORED = ("previous_response_id", "conversation", "background", "prompt")
+"""Members of a Responses request that mean something only to the server that keeps what they name."""
+OURS = frozenset({"models", "decisions", "runs"})
+"""What is only read here, and never passed on."""
+_TAIL = re.compile(r"[A-Za-z0-9_-]+(?:/[A-Za-z0-9_.:-]*[A-Za-z0-9_-])*")
 
 
 class Serving:
@@ -27,6 +35,10 @@ class Serving:
         self._resolver = Resolver(config)
         self._locks = config.locks
         self._longest = config.server.max_timeout
+        speaking = [(endpoint.target.model, endpoint.speaks) for endpoint in config.endpoints]
+        self._counting = frozenset(model for model, spoken in speaking if COUNT in spoken)
+        self._deaf = frozenset(model for model, spoken in speaking if RESPONSES not in spoken)
+        """Models with a place that stores no responses."""
 
     async def chat(self, request: Request) -> Reply:
         """Serve a chat completion."""
@@ -36,6 +48,12 @@ class Serving:
     async def responses(self, request: Request) -> Reply:
         """Serve OpenAI's Responses."""
         call, policy, model = self._read(request, RESPONSES)
+        stored = next((name for name in STORED if call.fields.get(name)), None)
+        if stored is not None and (model is None or model in self._deaf):
+            hint = "Send the whole conversation in `input`, or name a model whose upstream stores responses."
+            raise BadRequest(
+                f"`{stored}` needs an upstream that stores responses, always the same.", hint=hint, param=stored
+            )
         return await self._engine.answer(call, policy, model)
 
     async def messages(self, request: Request) -> Reply:
@@ -44,8 +62,33 @@ class Serving:
         return await self._engine.answer(call, policy, model)
 
     async def count_tokens(self, request: Request) -> Reply:
-        """Count the tokens of a message that is not sent."""
+        """Count the tokens of a message that is not sent: the upstream does where it can, else it is an estimate and says so."""
         call, policy, model = self._read(request, COUNT)
+        if model in self._counting:
+            return await self._engine.answer(call, policy, model)
+        counted = reply({"input_tokens": max(1, len(call.body) // 4)})
+        counted.headers["x-fw-estimated"] = "input_tokens"
+        return counted
+
+    async def completions(self, request: Request) -> Reply:
+        """Serve completions, always of a pinned model."""
+        call, policy, model = self._read(request, COMPLETIONS)
+        return await self._engine.answer(call, policy, model)
+
+    async def anything(self, request: Request) -> Reply:
+        """Pass on what is served under no route of ours, to the deployments of the model that it names.
+
+        Raises:
+            UnknownRoute: no upstream could have such a path, or no model is named.
+            WrongMethod: it is a route of ours.
+        """
+        tail = request.parameters["tail"]
+        if tail.partition("/")[0] in OURS:
+            raise WrongMethod(f"POST is not served at /v1/{tail[:100]}.", hint="Use GET.")
+        if not _TAIL.fullmatch(tail) or b'"model"' not in request.body:
+            hint = "What is not served here is passed on to the deployments of the `model` that the body names."
+            raise UnknownRoute(f"Nothing is served at /v1/{tail[:100]}.", hint=hint)
+        call, policy, model = self._read(request, OPAQUE)
         return await self._engine.answer(call, policy, model)
 
     async def embeddings(self, request: Request) -> Reply:

@@ -8,11 +8,13 @@ from typing import Any, Final
 from fw_gateway.providers.dialects.chat import relay as chat
 from fw_gateway.providers.dialects.embeddings import relay as embeddings
 from fw_gateway.providers.dialects.messages import relay as messages
+from fw_gateway.providers.dialects.opaque import relay as opaque
 from fw_gateway.providers.dialects.responses import relay as responses
 from fw_gateway.providers.watching import Answer, Watcher
 
 CHAT, RESPONSES, MESSAGES = "openai_chat", "openai_responses", "anthropic_messages"
 EMBEDDINGS, COUNT = "openai_embeddings", "anthropic_count_tokens"
+COMPLETIONS, OPAQUE = "openai_completions", "opaque"
 
 
 def _openai(found: Mapping[str, Any], status: int) -> dict[str, Any]:
@@ -65,10 +67,14 @@ protocols: Final[Mapping[str, Protocol]] = MappingProxyType({
             COUNT, "/messages/count_tokens", messages.rewrite, messages.read_count, error=messages.error,
             family="anthropic", passed=_ANTHROPIC,
         ),
+        Protocol(COMPLETIONS, "/completions", chat.rewrite, chat.read_answer, chat.ChatWatcher),
+        Protocol(OPAQUE, "", opaque.rewrite, opaque.read_answer, opaque.OpaqueWatcher, passed=("content-type", "accept")),
         Protocol(EMBEDDINGS, "/embeddings", embeddings.rewrite, embeddings.read_answer),
     )
 })  # fmt: skip
-ROUTES: Final[Mapping[str, str]] = MappingProxyType({f"/v1{row.path}": row.name for row in protocols.values()})
+ROUTES: Final[Mapping[str, str]] = MappingProxyType(
+    {f"/v1{row.path}": row.name for row in protocols.values() if row.path}
+)
 """Route -> protocol, for those that answer in a shape of their own."""
 
 

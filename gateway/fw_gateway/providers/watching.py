@@ -46,6 +46,8 @@ class Watcher:
         "_ended", "_head", "_rest", "chunks", "error", "id", "model", "problem", "started", "terminator", "usage",
     )  # fmt: skip
 
+    MARKED: ClassVar[bool] = True
+    """A stream is whole only by its own marker; False: also when it ends as a connection should."""
     INTEREST: ClassVar[re.Pattern[bytes]]
     """Where, after the first content, an event must be read; all others are relayed unread."""
 

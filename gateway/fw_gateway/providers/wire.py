@@ -1,12 +1,13 @@
 """How one call goes to one endpoint and its answer comes back: relayed where both speak its protocol, translated where not."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from fw_gateway.config import Endpoint
 from fw_gateway.providers.profiles import profile
+from fw_gateway.providers.protocols import OPAQUE, protocols
 from fw_gateway.providers.protocols import Protocol as Spoken
-from fw_gateway.providers.protocols import protocols
 from fw_gateway.providers.watching import Answer, Watcher
 from fw_gateway.values import Call
 
@@ -59,8 +60,11 @@ class Relayed:
     def __init__(self, call: Call, endpoint: Endpoint) -> None:
         """`endpoint` speaks the call's own protocol."""
         self._call = call
-        self.spoken = protocols[call.protocol]
-        self._usage = call.stream and not call.wants_usage and profile(endpoint.row.profile).ask_usage
+        row = protocols[call.protocol]
+        self.spoken = row if row.path else replace(row, path=call.path)
+        self._usage = (
+            call.stream and not call.wants_usage and call.protocol != OPAQUE and profile(endpoint.row.profile).ask_usage
+        )
 
     def headers(self) -> dict[str, str]:
         """Those of the caller that its protocol passes on."""

@@ -28,6 +28,9 @@ MEMORY = 4096
 _OURS = frozenset({"timeout", "connection_error", "stream_interrupted", "invalid_response"})
 """Failures that are the deployment's own, beside 5xx."""
 
+LEARNT = frozenset({"chat", "embeddings"})
+"""Operations whose times and sizes say something of the next call."""
+
 
 class Worlds:
     """Keeps statistics and health, and makes frozen worlds of them."""
@@ -110,6 +113,8 @@ class Worlds:
             if attempt.outcome not in {"success", "rejected", "error", "timeout"}:
                 continue
             self._health(attempt, now)
+            if record.call.operation not in LEARNT:
+                continue
             self._timed(agent, step, attempt, now)
             usage = attempt.usage
             latency = (attempt.ended or now) - attempt.started

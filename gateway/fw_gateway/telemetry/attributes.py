@@ -16,7 +16,13 @@ MAX_CANDIDATES = 16
 LONGEST = 256
 """Characters that a name or an id from outside may have in telemetry."""
 
-OPERATIONS = {"chat": "LLM", "embeddings": "EMBEDDING", "fw.count_tokens": "CHAIN"}
+OPERATIONS = {
+    "chat": "LLM",
+    "embeddings": "EMBEDDING",
+    "text_completion": "LLM",
+    "fw.count_tokens": "CHAIN",
+    "fw.relay": "CHAIN",
+}
 """Operation -> kind of span in OpenInference's terms."""
 
 REQUEST_FIELDS = frozenset({

@@ -29,8 +29,11 @@ PREFIXES: Mapping[str, tuple[str, bool]] = {
     "bedrock": ("bedrock", False),
     "azure": ("azure", True),
     "cohere": ("cohere", True),
+    "litellm": ("", True),
 }
-"""Provider row -> (litellm's name of it, whether the bearer key is its credential; the others read theirs from the environment)."""
+"""Provider row -> (litellm's name of it, empty where the model's own name begins with that; whether the bearer key is its credential).
+
+The others read their credential from the environment."""
 
 FIELDS: Mapping[str, frozenset[str]] = {
     "chat": frozenset(
@@ -109,7 +112,9 @@ def arguments(operation: str, provider: str, body: Any) -> dict[str, Any]:
     if unknown:
         raise Refused(f"{', '.join(unknown)} cannot be carried to {provider}: leave it out, or name another model.")
     chosen = {name: value for name, value in body.items() if name in known and value is not None}
-    return {"model": f"{PREFIXES[provider][0]}/{body['model']}", **chosen, "num_retries": 0, "max_retries": 0}
+    prefix = PREFIXES[provider][0]
+    name = f"{prefix}/{body['model']}" if prefix else body["model"]
+    return {"model": name, **chosen, "num_retries": 0, "max_retries": 0}
 
 
 def problem(fault: BaseException, secret: str) -> tuple[int, dict[str, Any], dict[str, str]]:

@@ -1,4 +1,4 @@
-"""OpenAI chat in and out: requests spliced, answers read, streams watched, as bytes. Pure.
+"""OpenAI chat (and its elder, completions) in and out: requests spliced, answers read, streams watched, as bytes. Pure.
 
 Same dialect in and out is relayed, not re-encoded. What must change in a request is cut out and replaced where it stands; what
 must be known of an answer is read from the few events that carry it.
@@ -129,7 +129,7 @@ class ChatWatcher(Watcher):
                 self._finished[index if isinstance(index, int) else 0] = str(choice["finish_reason"])
                 self.started = True
             delta = choice.get("delta")
-            if isinstance(delta, dict) and any(delta.get(name) for name in _CONTENT):
+            if choice.get("text") or (isinstance(delta, dict) and any(delta.get(name) for name in _CONTENT)):
                 self.started = True
         if found.get("usage"):
             self.usage = usage_of(found["usage"]) or self.usage

@@ -1,0 +1,1 @@
+"""Whatever else an upstream serves: bytes."""
