@@ -10,7 +10,7 @@ import orjson
 
 from fw_gateway import clock
 from fw_gateway.providers.watching import Watcher, error_text
-from fw_gateway.providers.wire import Wire, wire
+from fw_gateway.providers.way import Way, way
 from fw_gateway.state.health import Busy, Deployment
 from fw_gateway.upstream import EXPECTED, Route, fault_of, send, stale
 from fw_gateway.values import Attempt, AttemptReason, Call, Fault
@@ -50,7 +50,7 @@ class Try:
     call: Call
     attempt: Attempt
     route: Route
-    wire: Wire
+    way: Way
     busy: Busy
     mark: float = 0.0
     effort: str | None = None
@@ -70,8 +70,8 @@ def begin(
         target = replace(target, model=call.model, upstream_model=call.model)
     now = clock.monotonic()
     attempt = Attempt(number, reason, target, clock.span_id(), clock.wall_ns(), now, server=route.server)
-    way = wire(call, route.endpoint)
-    return Try(call, attempt, route, way, deployment.busy, deployment.busy.enter(now))
+    found = way(call, route.endpoint)
+    return Try(call, attempt, route, found, deployment.busy, deployment.busy.enter(now))
 
 
 async def run(one: Try) -> Opened | Fault:
@@ -147,13 +147,13 @@ def _failed(one: Try, fault: Fault) -> None:
 
 def _request(one: Try) -> tuple[bytes, dict[str, str]]:
     """Body and per-call headers."""
-    call, attempt, way = one.call, one.attempt, one.wire
+    call, attempt, chosen = one.call, one.attempt, one.way
     asked = one.effort if "reasoning" in attempt.target.capabilities and not call.asked.effort else None
-    body = way.request(attempt.target.upstream_model, asked)
-    attempt.lost = way.lost
-    if way.spoken.name != call.protocol:
-        attempt.protocol = way.spoken.name
-    extra = way.headers()
+    body = chosen.request(attempt.target.upstream_model, asked)
+    attempt.lost = chosen.lost
+    if chosen.spoken.name != call.protocol:
+        attempt.protocol = chosen.spoken.name
+    extra = chosen.headers()
     if one.route.endpoint.traceparent:
         trace = call.trace
         extra["traceparent"] = f"00-{trace.trace_id}-{attempt.span_id}-{trace.flags & 3:02x}"
@@ -165,7 +165,7 @@ def _request(one: Try) -> tuple[bytes, dict[str, str]]:
 async def _send(one: Try) -> aiohttp.ClientResponse:
     """Send it; once more when a kept connection turns out to be dead before one byte came back."""
     body, extra = _request(one)
-    path = one.wire.spoken.path
+    path = one.way.spoken.path
     opened = one.route.opened()
     try:
         return await send(one.route, path, body, extra)
@@ -188,7 +188,7 @@ async def _whole(one: Try) -> Opened | Fault:
             raise
     attempt = one.attempt
     attempt.status = response.status
-    answer, told = one.wire.whole(body)
+    answer, told = one.way.whole(body)
     attempt.usage = answer.usage
     if answer.problem:
         return Fault("invalid_response", answer.problem, status=response.status)
@@ -245,7 +245,7 @@ async def _refusal(one: Try, response: aiohttp.ClientResponse) -> Fault:
         retry_after=retry_after(response.headers.get("Retry-After"), response.headers.get("retry-after-ms")),
         body=body if message and "json" in kind and not rest else None,
         content_type=kind or "application/json",
-        protocol=one.wire.spoken.name,
+        protocol=one.way.spoken.name,
     )
 
 
@@ -287,7 +287,7 @@ async def _stream(one: Try) -> Opened | Fault:
     """Read until the first content: then the stream is the client's."""
     attempt = one.attempt
     limit = min(one.route.endpoint.ttft_limit, one.left())
-    watcher = one.wire.watcher()
+    watcher = one.way.watcher()
     response: aiohttp.ClientResponse | None = None
     opened = False
     try:
@@ -299,7 +299,7 @@ async def _stream(one: Try) -> Opened | Fault:
             kind = response.headers.get("Content-Type", "")
             if "event-stream" not in kind:
                 return await _not_a_stream(response)
-            first = one.wire.out(await _head(response, watcher, attempt))
+            first = one.way.out(await _head(response, watcher, attempt))
         if not watcher.started:
             return _empty(watcher, attempt)
         opened = True
@@ -369,11 +369,11 @@ async def relay(one: Try, response: aiohttp.ClientResponse, watcher: Watcher, fi
         fault = _verdict(watcher, fault, one)
         _note(one, watcher, fault)
         if fault is None:
-            yield one.wire.ending(watcher)
+            yield one.way.ending(watcher)
             await _end(response)
         else:
             response.close()
-            yield one.wire.failure(watcher, _in_band(watcher, fault, one))
+            yield one.way.failure(watcher, _in_band(watcher, fault, one))
     finally:
         if attempt.outcome is None:
             attempt.stream_outcome = "client_disconnected"
@@ -403,7 +403,7 @@ class _Pace:
         now, attempt, watcher = clock.monotonic(), self._one.attempt, self._watcher
         attempt.max_gap = max(attempt.max_gap, now - self._last)
         self._last = now
-        out = self._one.wire.out(watcher.feed(data))
+        out = self._one.way.out(watcher.feed(data))
         if watcher.chunks != self._seen:
             self._seen, self._progressed = watcher.chunks, now
         return out

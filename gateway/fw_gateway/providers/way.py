@@ -15,7 +15,7 @@ VERSION: Final = {"anthropic-version": "2023-06-01"}
 """What Anthropic's servers ask for where the caller does not speak their protocol."""
 
 
-class Wire(Protocol):
+class Way(Protocol):
     """One call's way to one endpoint and back."""
 
     spoken: Spoken
@@ -100,6 +100,6 @@ class Relayed:
         return watcher.failure(error)
 
 
-def wire(call: Call, endpoint: Endpoint) -> Wire:
+def way(call: Call, endpoint: Endpoint) -> Way:
     """The way of a call to an endpoint."""
     return Relayed(call, endpoint)
