@@ -291,7 +291,9 @@ class More:
     signature: str = ""
     choice: int = 0
     extra: Extra = NONE
-    """More members of the part; a list goes on where the former ended (the citations of a text)."""
+    """More members of the part; a list goes on where the former ended (the citations of a text). What the form has a field for goes by
+    the name of the field (`maker` of thoughts).
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +303,7 @@ class Close:
     index: int
     choice: int = 0
     extra: Extra = NONE
-    """Members of the part that are known only now, as they stood."""
+    """Members of the part that are known only now, as those of `More`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,12 @@ from fw_gateway.providers.form import (
 from fw_gateway.values import Usage
 
 
+LATE = ("sealed", "id", "summary", "maker")
+"""What may be known of thoughts only after they began: told in `extra`, by the name that the form has for it."""
+
+
 @dataclass(slots=True)
-class _Growing:
+class Growing:
     """A part while more of it comes."""
 
     part: Part
@@ -34,31 +38,36 @@ class _Growing:
     signature: list[str] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
 
-    def whole(self) -> Part:
-        part, words = self.part, "".join(self.words)
-        extra = {**part.extra, **self.extra} if self.extra and hasattr(part, "extra") else getattr(part, "extra", NONE)
-        match part:
-            case Text() | Refusal():
-                return replace(part, text=part.text + words, extra=extra)
-            case ToolCall():
-                return replace(part, arguments=part.arguments + words, extra=extra)
-            case Reasoning():
-                signature = part.signature + "".join(self.signature)
-                return replace(part, text=part.text + words, signature=signature, extra=extra)
-            case _:
-                return part
-
-    def add(self, extra: Mapping[str, Any]) -> None:
-        """A list goes on where the former one ended; anything else replaces what was there."""
-        for name, value in extra.items():
+    def add(self, event: More | Close) -> None:
+        """Take more. A list goes on where the former one ended; any other member replaces what was there."""
+        if isinstance(event, More):
+            self.words.append(event.text)
+            self.signature.append(event.signature)
+        for name, value in event.extra.items():
             before = self.extra.get(name, getattr(self.part, "extra", NONE).get(name))
             self.extra[name] = [*before, *value] if isinstance(before, list) and isinstance(value, list) else value
+
+    def whole(self) -> Part:
+        """The part as far as it has come."""
+        part, words = self.part, "".join(self.words)
+        if isinstance(part, Text | Refusal):
+            return replace(part, text=part.text + words, extra={**part.extra, **self.extra})
+        if isinstance(part, ToolCall):
+            return replace(part, arguments=part.arguments + words, extra={**part.extra, **self.extra})
+        return self.thoughts(part) if isinstance(part, Reasoning) else part
+
+    def thoughts(self, part: Reasoning) -> Reasoning:
+        """`part`, which these are more of."""
+        late = {name: self.extra[name] for name in LATE if name in self.extra}
+        extra = {**part.extra, **{name: value for name, value in self.extra.items() if name not in late}}
+        text, signature = part.text + "".join(self.words), part.signature + "".join(self.signature)
+        return replace(part, **{"text": text, "signature": signature, "extra": extra, **late})
 
 
 @dataclass(slots=True)
 class _Gathered:
-    parts: list[_Growing] = field(default_factory=list)
-    open: dict[int, _Growing] = field(default_factory=dict)
+    parts: list[Growing] = field(default_factory=list)
+    open: dict[int, Growing] = field(default_factory=dict)
     finish: Finish | None = None
 
 
@@ -88,7 +97,7 @@ class Gather:
                 choice = self._choice(event.choice)
                 choice.finish = choice.finish or event
             case Open():
-                choice, growing = self._choice(event.choice), _Growing(event.part)
+                choice, growing = self._choice(event.choice), Growing(event.part)
                 choice.parts.append(growing)
                 choice.open[event.index] = growing
             case More() | Close():
@@ -113,12 +122,9 @@ class Gather:
         growing = choice.open.get(event.index) if choice else None
         if choice is None or growing is None:
             return
-        growing.add(event.extra)
+        growing.add(event)
         if isinstance(event, Close):
             del choice.open[event.index]
-        else:
-            growing.words.append(event.text)
-            growing.signature.append(event.signature)
 
 
 def joined(before: Usage | None, after: Usage | None) -> Usage | None:
