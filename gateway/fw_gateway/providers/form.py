@@ -7,16 +7,35 @@ name of its dialect, and either finds its way back or is named as lost: nothing 
 lost is named by it. Two things that differ in it alone are equal.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Literal
 
 from fw_gateway.values import Usage
 
 Extra = Mapping[str, Any]
 """Members that the form has no word for, as they stood."""
-NONE: Extra = MappingProxyType({})
+
+
+class _Nothing(Mapping[str, Any]):
+    """No members. Unlike MappingProxyType, it may be a field's default on Python 3.11."""
+
+    __slots__ = ()
+
+    def __getitem__(self, name: str) -> Any:
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def __hash__(self) -> int:
+        return 0
+
+
+NONE: Extra = _Nothing()
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,15 +103,19 @@ def read_usage(found: Any) -> tuple[Usage | None, dict[str, Any]]:
         cache_write_tokens=_count(found.get("input_tokens_details"), "cache_write_tokens"),
         reasoning_tokens=_count(found.get("output_tokens_details"), "reasoning_tokens"),
     )
-    written = write_usage(usage) or {}
+    return usage, _beyond(found, write_usage(usage, own=True) or {})
+
+
+def _beyond(found: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    """What `found` says and `said` does not."""
     more: dict[str, Any] = {}
     for name, value in found.items():
-        if isinstance(value, Mapping) and isinstance(written.get(name), Mapping):
-            other = {key: each for key, each in value.items() if each != written[name].get(key)}
-            more |= {name: form.Rest(other)} if other else {}
-        elif name not in written or value != written[name]:
+        if isinstance(value, Mapping) and isinstance(said.get(name), Mapping):
+            inner = _beyond(value, said[name])
+            more |= {name: form.Rest(inner)} if inner else {}
+        elif name not in said or value != said[name]:
             more[name] = value
-    return usage, more
+    return more
 
 
 def _count(holder: Any, name: str) -> int | None:
@@ -119,23 +123,33 @@ def _count(holder: Any, name: str) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
-def write_usage(usage: Usage | None) -> dict[str, Any] | None:
+def write_usage(usage: Usage | None, *, own: bool = False) -> dict[str, Any] | None:
     """Usage in this protocol; None when a total is unknown.
 
-    The protocol has no word for an unknown share of a total: one that was not reported is written as none.
+    The protocol has no word for an unknown share of a total: one that was not reported is written as none, unless the report was
+    of this dialect's `own`, which is written as it was.
     """
-    if usage is None or usage.input_tokens is None or usage.output_tokens is None:
+    if usage is None or (not own and None in {usage.input_tokens, usage.output_tokens}):
         return None
-    return {
+    shares = {"cached_tokens": usage.cached_tokens, "cache_write_tokens": usage.cache_write_tokens}
+    thought = {"reasoning_tokens": usage.reasoning_tokens}
+    total = (
+        None if usage.input_tokens is None or usage.output_tokens is None else usage.input_tokens + usage.output_tokens
+    )
+    counts: dict[str, Any] = {
         "input_tokens": usage.input_tokens,
-        "input_tokens_details": {
-            "cached_tokens": usage.cached_tokens or 0,
-            "cache_write_tokens": usage.cache_write_tokens or 0,
-        },
+        "input_tokens_details": _shares(shares, own=own),
         "output_tokens": usage.output_tokens,
-        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens or 0},
-        "total_tokens": usage.input_tokens + usage.output_tokens,
+        "output_tokens_details": _shares(thought, own=own),
+        "total_tokens": total,
     }
+    return {name: value for name, value in counts.items() if value is not None}
+
+
+def _shares(found: Mapping[str, int | None], *, own: bool) -> dict[str, int] | None:
+    if own:
+        return {name: value for name, value in found.items() if value is not None} or None
+    return {name: value or 0 for name, value in found.items()}
 
 
 def write_reason(choice: form.Choice, path: Path) -> dict[str, Any]:
@@ -189,7 +203,7 @@ def write_answer(
         "model": answer.model,
         **ending,
         "output": items,
-        "usage": write_usage(answer.usage),
+        "usage": write_usage(answer.usage, own=own),
     }
     kept = Path("", losses, own=own).keep(answer.extra)
     return merged(head, kept) if own else {**shell(asked), **head}
