@@ -2,18 +2,55 @@
 
 A dialect reads its own wire into these and writes these as its own wire. What only one protocol has a word for is kept, by the
 name of its dialect, and either finds its way back or is named as lost: nothing disappears without being told.
+
+`at`, wherever it stands, is the place in the body that a thing was read from, e.g. `messages[2].content[0]` (empty: nowhere): what is
+lost is named by it. Two things that differ in it alone are equal.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Literal
 
 from fw_gateway.values import Usage
 
 Extra = Mapping[str, Any]
 """Members that the form has no word for, as they stood."""
-NONE: Extra = MappingProxyType({})
+
+
+class _Nothing(Mapping[str, Any]):
+    """No members. Unlike MappingProxyType, it may be a field's default on Python 3.11."""
+
+    __slots__ = ()
+
+    def __getitem__(self, name: str) -> Any:
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def __hash__(self) -> int:
+        return 0
+
+
+NONE: Extra = _Nothing()
+
+
+@dataclass(frozen=True, slots=True)
+class Spelt:
+    """In `extra`: how its dialect spelt something that the form says already, or that says nothing. No loss to another dialect."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """In `extra`: what is left of an object whose other members the form says already (itself an `extra`)."""
+
+    members: Extra = NONE
+
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 Reason = Literal["stop", "stop_sequence", "length", "tool_calls", "content_filter", "refusal", "pause", "context", ""]
@@ -26,6 +63,7 @@ class Text:
 
     text: str
     extra: Extra = NONE
+    at: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +77,7 @@ class Image:
     file: str = ""
     detail: str = ""
     extra: Extra = NONE
+    at: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +90,7 @@ class File:
     file: str = ""
     name: str = ""
     extra: Extra = NONE
+    at: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +100,7 @@ class Audio:
     data: str
     format: str = ""
     extra: Extra = NONE
+    at: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +114,10 @@ class Reasoning:
     id: str = ""
     summary: bool = False
     """`text` is a summary of the thoughts, not the thoughts."""
+    maker: str = ""
+    """Dialect of the provider whose signature or seal this is; "": that of the request or answer it stands in."""
     extra: Extra = NONE
+    at: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +128,7 @@ class ToolCall:
     name: str
     arguments: str
     extra: Extra = NONE
+    at: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +141,7 @@ class ToolResult:
     """A text that stood alone stays a text."""
     failed: bool = False
     extra: Extra = NONE
+    at: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +150,7 @@ class Refusal:
 
     text: str
     extra: Extra = NONE
+    at: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +159,7 @@ class Opaque:
 
     dialect: str
     value: Any
+    at: str = field(default="", compare=False)
 
 
 Part = Text | Image | File | Audio | Reasoning | ToolCall | ToolResult | Refusal | Opaque
@@ -125,6 +173,7 @@ class Message:
     parts: tuple[Part, ...] | str
     name: str = ""
     extra: Extra = NONE
+    at: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +185,7 @@ class Tool:
     schema: Any = None
     strict: bool | None = None
     extra: Extra = NONE
+    at: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +225,8 @@ class Request:
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
-    stop: tuple[str, ...] | None = None
+    stop: tuple[str, ...] | str | None = None
+    """A text that stood alone stays a text."""
     n: int | None = None
     seed: int | None = None
     stream: bool = False
@@ -183,10 +234,20 @@ class Request:
     """Reasoning effort by name (minimal, low, medium, high, ...)."""
     thinking: int | None = None
     """Tokens that may be thought with; 0: none at all."""
+    adaptive: bool = False
+    """The model is asked to decide itself when and how much to think."""
     user: str | None = None
     """The end user's opaque id."""
+    tier: Literal["auto", "standard"] | None = None
+    """Capacity that may be used: whatever the account has, or the standard one alone. Other tiers are words of one provider."""
     extra: Extra = NONE
     """Every other member of the body, as it stood."""
+    names: Mapping[str, str] = field(default=NONE, compare=False)
+    """Where the body said a field of the form, if it has another name there: `{"max_output": "max_tokens"}`."""
+
+    def where(self, field: str) -> str:
+        """The place in the body where a field of this form was said."""
+        return self.names.get(field, field)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +261,7 @@ class Choice:
     sequence: str | None = None
     """The stop sequence that was met."""
     extra: Extra = NONE
+    at: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +291,10 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """A part begins: a ToolCall with its id and name, a Text or Reasoning that is still empty. `index` counts within its choice."""
+    """A part begins: a ToolCall with its id and name, a Text, a Refusal, thoughts; `More` goes on where it ends.
+
+    `index` counts within its choice. Parts may be open side by side.
+    """
 
     index: int
     part: Part
@@ -244,6 +309,10 @@ class More:
     text: str = ""
     signature: str = ""
     choice: int = 0
+    extra: Extra = NONE
+    """More members of the part; a list goes on where the former ended (the citations of a text). What the form has a field for goes by
+    the name of the field (`maker` of thoughts).
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +321,8 @@ class Close:
 
     index: int
     choice: int = 0
+    extra: Extra = NONE
+    """Members of the part that are known only now, as those of `More`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +352,16 @@ class Erred:
 
 
 Event = Begin | Open | More | Close | Finish | Counted | Erred
+
+
+class Unreadable(ValueError):
+    """A body that is not of its dialect."""
+
+    def __init__(self, param: str, message: str) -> None:
+        """`param` is the member at fault, e.g. `messages[2].content`."""
+        super().__init__(message)
+        self.param = param
+        self.message = message
 
 
 @dataclass(slots=True)

@@ -1,1 +1,24 @@
-"""OpenAI Responses."""
+"""The OpenAI Responses protocol: requests, answers and streams, to and from the form. Pure."""
+
+from typing import Final
+
+from fw_gateway.providers.dialects.responses.answer import error_body, read_answer, read_error, write_answer
+from fw_gateway.providers.dialects.responses.parts import NAME
+from fw_gateway.providers.dialects.responses.reader import Reader
+from fw_gateway.providers.dialects.responses.request import read_request, stateful, write_request
+from fw_gateway.providers.dialects.responses.writer import Writer
+
+name: Final = NAME
+
+__all__ = [
+    "Reader",
+    "Writer",
+    "error_body",
+    "name",
+    "read_answer",
+    "read_error",
+    "read_request",
+    "stateful",
+    "write_answer",
+    "write_request",
+]
