@@ -189,6 +189,7 @@ async def _whole(one: Try) -> Opened | Fault:
     attempt = one.attempt
     attempt.status = response.status
     answer, told = one.way.whole(body)
+    attempt.lost = one.way.lost
     attempt.usage = answer.usage
     if answer.problem:
         return Fault("invalid_response", answer.problem, status=response.status)

@@ -2,9 +2,7 @@
 
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from fw_gateway.providers import form
 from fw_gateway.providers.dialects import responses

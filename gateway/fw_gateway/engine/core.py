@@ -15,7 +15,7 @@ from fw_gateway.engine.choice import Chooser
 from fw_gateway.engine.facts import facts
 from fw_gateway.engine.journey import Asking, Committed, Exhausted, Journey, drive
 from fw_gateway.engine.pending import Pending
-from fw_gateway.engine.replies import cure, headers_of, receipt, refusal, relayed, whole
+from fw_gateway.engine.replies import cure, headers_of, lost, receipt, refusal, relayed, whole
 from fw_gateway.engine.shadows import Shadows
 from fw_gateway.engine.trying import Trying
 from fw_gateway.errors import (
@@ -27,7 +27,7 @@ from fw_gateway.errors import (
     VerificationFailed,
 )
 from fw_gateway.ledger import Ledger
-from fw_gateway.providers.answers import messages
+from fw_gateway.providers.answers import seen
 from fw_gateway.providers.checks import rejected
 from fw_gateway.providers.watching import comment
 from fw_gateway.state import Worlds
@@ -195,7 +195,7 @@ class Engine:
         opened: Opened = ask.answer.content
         body = opened.body if isinstance(opened.body, bytes) else b""
         call = journey.record.call
-        found = rejected(ask.checks, messages(body, stream=call.stream), call.fields)
+        found = rejected(ask.checks, *seen(call, body))
         if found is not None:
             return self._reject(journey, ask.answer, *found)
         own = next((check for check in ask.checks if not checks.is_built_in(check)), None)
@@ -248,6 +248,7 @@ class Engine:
         headers["Content-Type"] = found.content_type
         headers["x-fw-model"] = found.attempt.target.model
         headers["Cache-Control"] = "no-cache"
+        headers |= lost(found.attempt)
         body = self._streamed(journey, found, found.body)
         await anext(body)
         return Reply(found.status, headers, body, record)

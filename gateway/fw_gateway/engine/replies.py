@@ -11,6 +11,9 @@ from fw_gateway.providers.watching import comment
 from fw_gateway.values import Attempt, Call, Fault, Record, Reply
 from fw_policies.model import NANO_USD
 
+LONGEST = 2048
+"""Characters of one header."""
+
 
 def usd(nano: int) -> str:
     """Nano-USD as decimal dollars."""
@@ -28,6 +31,11 @@ def headers_of(record: Record) -> dict[str, str]:
         "x-fw-decision-id": call.decision_id,
         "traceresponse": f"00-{call.trace.trace_id}-{call.span_id}-{flags:02x}",
     }
+
+
+def lost(attempt: Attempt) -> dict[str, str]:
+    """What of the exchange the upstream's protocol could not say, by where it stood; nothing where it could."""
+    return {"x-fw-lost": ", ".join(attempt.lost)[:LONGEST]} if attempt.lost else {}
 
 
 def refusal(error: GatewayError, record: Record) -> Reply:
@@ -92,6 +100,7 @@ def whole(record: Record, found: Opened, body: bytes) -> Reply:
     headers = {**headers_of(record), **priced(record)}
     headers["Content-Type"] = found.content_type
     headers["x-fw-model"] = found.attempt.target.model
+    headers |= lost(found.attempt)
     if found.tail:
         headers["Cache-Control"] = "no-cache"
         if record.call.receipt:

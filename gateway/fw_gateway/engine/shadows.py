@@ -12,7 +12,7 @@ from fw_gateway.engine.choice import Beside, Chooser
 from fw_gateway.engine.journey import Journey
 from fw_gateway.engine.trying import Trying
 from fw_gateway.errors import GatewayError
-from fw_gateway.providers.answers import messages
+from fw_gateway.providers.answers import seen
 from fw_gateway.providers.checks import rejected
 from fw_gateway.values import Attempt, Call, Identity, Origin, Record, Trace
 from fw_policies.flow import Open
@@ -108,7 +108,7 @@ class Shadows:
 def _judge(found: Opened, plan: Plan, call: Call) -> None:
     """Whether an answer that nobody sees passes the built-in checks; what a check of the client's own would say stays unknown."""
     body = found.body if isinstance(found.body, bytes) else b""
-    said = rejected(plan.verify, messages(body, stream=call.stream), call.fields)
+    said = rejected(plan.verify, *seen(call, body))
     if said is not None:
         found.attempt.outcome, found.attempt.check, found.attempt.accepted = "rejected", said[0], False
     elif plan.verify and all(map(checks.is_built_in, plan.verify)):

@@ -1,10 +1,42 @@
 """A whole chat answer as the messages of its choices, whether it came in one piece or as a stream. Pure."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
+from fw_gateway.providers.codecs import Codec, Making, codecs
+from fw_gateway.providers.form import Answer, Losses, Unreadable
+from fw_gateway.providers.gather import gathered
+from fw_gateway.providers.profiles import DEFAULT
+from fw_gateway.providers.protocols import CHAT
+from fw_gateway.providers.sse import Frames
 from fw_gateway.providers.watching import fields_of
+from fw_gateway.values import Call
+
+
+def seen(call: Call, body: bytes) -> tuple[list[dict[str, Any]], Mapping[str, Any]]:
+    """The messages of an answer and the parameters of its request, as chat would have them, whichever protocol the caller speaks."""
+    if call.protocol == CHAT:
+        return messages(body, stream=call.stream), call.fields
+    mine, chat = codecs[call.protocol], codecs[CHAT]
+    losses = Losses()
+    asked = mine.read_request(call.fields)
+    fields = chat.write_request(asked, losses, DEFAULT, None)
+    try:
+        answer = _told(mine, body) if call.stream else mine.read_answer(orjson.loads(body))
+    except (Unreadable, orjson.JSONDecodeError):
+        return [], fields
+    made = Making(asked, "", 0, mine.name)
+    whole = chat.write_answer(answer, losses, made)
+    return [choice["message"] for choice in whole["choices"]], fields
+
+
+def _told(codec: Codec, body: bytes) -> Answer:
+    """The answer that a stream tells."""
+    reader = codec.reader()
+    events = (event for name, data in Frames().feed(body) for event in reader.feed(name, data))
+    return gathered(events, codec.name)
 
 
 def messages(body: bytes, *, stream: bool) -> list[dict[str, Any]]:

@@ -11,9 +11,18 @@ class Profile:
     ask_usage: bool = True
     """A stream reports usage only when `stream_options.include_usage` asks; False: it does so unasked, and refuses the field."""
 
+    beyond: frozenset[str] = frozenset()
+    """What its servers understand of chat beyond OpenAI's own (names of `dialects.chat.BEYOND`)."""
+
 
 DEFAULT = Profile()
+_ENGINE = Profile(beyond=frozenset({"top_k", "reasoning_content"}))
 PROFILES: Mapping[str, Profile] = {
+    "vllm": _ENGINE,
+    "sglang": _ENGINE,
+    "llamacpp": Profile(beyond=frozenset({"top_k"})),
+    "openrouter": Profile(beyond=frozenset({"cache_control", "top_k"})),
+    "deepseek": Profile(beyond=frozenset({"reasoning_content"})),
     "mistral": Profile(ask_usage=False),
     "perplexity": Profile(ask_usage=False),
 }

@@ -4,11 +4,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
+import orjson
+
 from fw_gateway.config import Endpoint
+from fw_gateway.errors import BadRequest, written
+from fw_gateway.providers.codecs import Making, Reader, Writer, codecs
+from fw_gateway.providers.form import Losses, Unreadable
 from fw_gateway.providers.profiles import profile
 from fw_gateway.providers.protocols import OPAQUE, protocols
 from fw_gateway.providers.protocols import Protocol as Spoken
-from fw_gateway.providers.watching import Answer, Watcher
+from fw_gateway.providers.sse import Frames
+from fw_gateway.providers.watching import Answer, Watcher, text
 from fw_gateway.values import Call
 
 VERSION: Final = {"anthropic-version": "2023-06-01"}
@@ -20,8 +26,11 @@ class Way(Protocol):
 
     spoken: Spoken
     """The protocol upstream."""
-    lost: tuple[str, ...]
-    """What of the request it cannot say."""
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """What it could not say."""
+        ...
 
     def headers(self) -> dict[str, str]:
         """Headers that go with the request."""
@@ -100,6 +109,95 @@ class Relayed:
         return watcher.failure(error)
 
 
+class Translated:
+    """Another protocol upstream than the caller's: both through the form, and what is lost on the way named."""
+
+    def __init__(self, call: Call, endpoint: Endpoint, spoken: str) -> None:
+        """`spoken`: what the endpoint speaks instead.
+
+        Raises:
+            BadRequest: the request is not of its protocol.
+        """
+        self._call, self._endpoint = call, endpoint
+        self.spoken = protocols[spoken]
+        self._front, self._back = codecs[call.protocol], codecs[spoken]
+        try:
+            self._asked = self._front.read_request(call.fields)
+        except Unreadable as fault:
+            raise BadRequest(fault.message, param=fault.param or None) from None
+        self._losses = Losses()
+        self._making = Making(self._asked, call.decision_id, call.started_ns // 10**9, spoken)
+        self._watching: Watcher | None = None
+        self._begun: tuple[Reader, Writer, Frames] | None = None
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """What could not be said."""
+        return tuple(self._losses.names)
+
+    def headers(self) -> dict[str, str]:
+        """None of the caller's: they are words of another protocol."""
+        return dict(VERSION) if self.spoken.family == "anthropic" else {}
+
+    def request(self, model: str, effort: str | None) -> bytes:
+        """The same question in the other protocol's words."""
+        asked = replace(self._asked, model=model)
+        if effort and asked.effort is None:
+            asked = replace(asked, effort=effort)
+        quirks = profile(self._endpoint.row.profile)
+        return written(self._back.write_request(asked, self._losses, quirks, self._endpoint.target.max_output))
+
+    def whole(self, body: bytes) -> tuple[Answer, bytes]:
+        """The answer in the caller's own protocol."""
+        found = self.spoken.read(body)
+        if found.problem:
+            return found, b""
+        try:
+            answer = self._back.read_answer(orjson.loads(body))
+        except Unreadable as fault:
+            return replace(found, problem=f"the upstream's answer cannot be read: {fault.message}"), b""
+        return found, written(self._front.write_answer(answer, self._losses, self._making))
+
+    def watcher(self) -> Watcher:
+        """Watches the upstream's own protocol; all of its usage is wanted."""
+        watch: Any = self.spoken.watch
+        found: Watcher = watch(hide_usage=False, choices=self._call.asked.choices)
+        self._watching = found
+        return found
+
+    def out(self, events: bytes) -> bytes:
+        """Whole events, told again in the caller's protocol."""
+        reader, writer, frames = self._streams()
+        out = []
+        try:
+            for name, data in frames.feed(events):
+                out += [writer.write(event) for event in reader.feed(name, data)]
+        except Unreadable as fault:
+            if self._watching is not None:
+                self._watching.problem = self._watching.problem or fault.message
+        return b"".join(out)
+
+    def ending(self, watcher: Watcher) -> bytes:
+        """What the upstream's last event says, and the caller's own end."""
+        return self.out(watcher.ending()) + self._streams()[1].end()
+
+    def failure(self, watcher: Watcher, error: Mapping[str, Any]) -> bytes:
+        """In the caller's words."""
+        kind, code = text(error.get("type")), text(error.get("code"))
+        return self._streams()[1].fail(str(error["message"]), kind, code)
+
+    def _streams(self) -> "tuple[Reader, Writer, Frames]":
+        if self._begun is None:
+            self._begun = self._back.reader(), self._front.writer(self._making), Frames()
+        return self._begun
+
+
 def way(call: Call, endpoint: Endpoint) -> Way:
-    """The way of a call to an endpoint."""
-    return Relayed(call, endpoint)
+    """The way of a call to an endpoint.
+
+    Raises:
+        BadRequest: it must be translated, and is not of its own protocol.
+    """
+    if call.protocol in endpoint.speaks or call.protocol not in codecs:
+        return Relayed(call, endpoint)
+    return Translated(call, endpoint, next(name for name in endpoint.speaks if name in codecs))

@@ -320,6 +320,10 @@ def attempt_attributes(attempt: Attempt, *, stream: bool) -> dict[str, Value]:
     found: dict[str, Value] = {}
     if attempt.backoff:
         found["fw.attempt.backoff"] = float(attempt.backoff)
+    if attempt.protocol:
+        found["fw.attempt.protocol"] = attempt.protocol
+    if attempt.lost:
+        found["fw.attempt.lost"] = [short(name) for name in attempt.lost[:MAX_CANDIDATES]]
     if attempt.resends:
         found["http.request.resend_count"] = attempt.resends
     if attempt.response_id:
