@@ -48,8 +48,9 @@ class Watcher:
 
     MARKED: ClassVar[bool] = True
     """A stream is whole only by its own marker; False: also when it ends as a connection should."""
-    INTEREST: ClassVar[re.Pattern[bytes]]
-    """Where, after the first content, an event must be read; all others are relayed unread."""
+    INTEREST: ClassVar[tuple[bytes | re.Pattern[bytes], ...]]
+    """What makes an event worth reading after the first content; all others are relayed unread. A pattern begins with literal bytes:
+    so it is looked for ten times as fast as one that begins with a choice."""
 
     def __init__(self) -> None:
         """Nothing has come yet."""
@@ -138,14 +139,29 @@ class Watcher:
 
     def _dull(self, ready: bytes, position: int) -> int:
         """Where the next event of interest begins; everything before it is counted and may go as it is."""
-        found = self.INTEREST.search(ready, position)
-        if found is None:
-            start = len(ready)
-        else:
-            boundary = ready.rfind(b"\n\n", position, found.start())
+        start = self._interest(ready, position)
+        if start < len(ready):
+            boundary = ready.rfind(b"\n\n", position, start)
             start = boundary + 2 if boundary >= 0 else position
         self.chunks += ready.count(b"\n\n", position, start)
         return start
+
+    def _interest(self, data: bytes, position: int = 0) -> int:
+        """Where the first thing of interest stands; the end when there is none."""
+        first = len(data)
+        for mark in self.INTEREST:
+            if isinstance(mark, bytes):
+                at = data.find(mark, position, first)
+            else:
+                found = mark.search(data, position, first)
+                at = -1 if found is None else found.start()
+            if at >= 0:
+                first = at
+        return first
+
+    def _dull_event(self, raw: bytes) -> bool:
+        """Whether an event can go as it is."""
+        return self.started and self._interest(raw) == len(raw)
 
     def _looked_at(self, raw: bytes) -> bool:
         """Learn from one event; whether it is to be relayed."""

@@ -69,7 +69,13 @@ class ChatWatcher(Watcher):
 
     __slots__ = ("_choices", "_finished", "_hide")
 
-    INTEREST = re.compile(rb'"finish_reason"\s*:\s*"|"usage"\s*:\s*\{|"error"\s*:|data:\s*\[DONE\]|event:\s*error')
+    INTEREST = (
+        re.compile(rb'"finish_reason"(?!\s*:\s*null)'),
+        re.compile(rb'"usage"(?!\s*:\s*null)'),
+        re.compile(rb'"error"(?!\s*:\s*null)'),
+        b"[DONE]",
+        b"event:",
+    )
 
     def __init__(self, *, hide_usage: bool, choices: int = 1) -> None:
         """`choices`: how many answers were asked for (`n`); each must finish."""
@@ -106,7 +112,7 @@ class ChatWatcher(Watcher):
 
     def _read(self, raw: bytes, data: str, *, error: bool) -> bool:
         """Read the payload of an event, if it may matter."""
-        if self.started and self.INTEREST.search(raw) is None:
+        if self._dull_event(raw):
             return True
         found = self._parsed(data)
         if found is None:

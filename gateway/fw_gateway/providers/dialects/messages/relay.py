@@ -1,6 +1,5 @@
 """Anthropic Messages in and out: requests spliced, answers read, streams watched, as bytes. Pure."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -81,7 +80,7 @@ class MessagesWatcher(Watcher):
 
     __slots__ = ("_reason",)
 
-    INTEREST = re.compile(rb'"type"\s*:\s*"(?:message_|error|ping)|event:\s*(?:message_|error|ping)')
+    INTEREST = (b'"message_', b'"error"', b'"ping"', b"event: error", b"event: message_", b"event:message_")
 
     def __init__(self, *, hide_usage: bool = False, choices: int = 1) -> None:
         """There is one answer, and its usage is part of it."""
@@ -102,7 +101,7 @@ class MessagesWatcher(Watcher):
     def _told(self, raw: bytes, name: str, data: str) -> bool:
         if self._ended:
             return False
-        if self.started and self.INTEREST.search(raw) is None:
+        if self._dull_event(raw):
             self.chunks += 1
             return True
         found = self._parsed(data)

@@ -58,7 +58,12 @@ class OpaqueWatcher(Watcher):
     __slots__ = ()
 
     MARKED: ClassVar[bool] = False
-    INTEREST = re.compile(rb'"usage"\s*:\s*\{|"error"\s*:\s*[{"]|data:\s*\[DONE\]|event:\s*error')
+    INTEREST = (
+        re.compile(rb'"usage"(?!\s*:\s*null)'),
+        re.compile(rb'"error"(?!\s*:\s*null)'),
+        b"[DONE]",
+        b"event: error",
+    )
 
     def __init__(self, *, hide_usage: bool = False, choices: int = 1) -> None:
         """Nothing is hidden."""

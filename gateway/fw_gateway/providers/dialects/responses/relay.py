@@ -1,6 +1,5 @@
 """OpenAI Responses in and out: requests spliced, answers read, streams watched, as bytes. Pure."""
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -59,9 +58,10 @@ class ResponsesWatcher(Watcher):
 
     __slots__ = ("_number", "_reasons", "_response")
 
-    INTEREST = re.compile(
-        rb'"type"\s*:\s*"(?:response\.(?:created|in_progress|completed|incomplete|failed)|error)"|event:\s*error'
-    )
+    INTEREST = (
+        b'"response.created"', b'"response.in_progress"', b'"response.completed"', b'"response.incomplete"',
+        b'"response.failed"', b'"error"', b"event: error",
+    )  # fmt: skip
 
     def __init__(self, *, hide_usage: bool = False, choices: int = 1) -> None:
         """There is one answer, and its usage is part of it."""
@@ -86,7 +86,7 @@ class ResponsesWatcher(Watcher):
         if self._ended:
             return False
         self.chunks += 1
-        if self.started and self.INTEREST.search(raw) is None:
+        if self._dull_event(raw):
             return True
         found = self._parsed(data)
         return found is not None and self._learn(text(found.get("type")) or name, found, raw)
