@@ -55,6 +55,8 @@ class Try:
     mark: float = 0.0
     effort: str | None = None
     """Reasoning effort to ask for where the caller did not."""
+    lossless: bool = False
+    """Not to be asked at all when its protocol cannot say all of the request."""
     machine_seconds: float | None = None
 
     def left(self) -> float:
@@ -80,8 +82,13 @@ async def run(one: Try) -> Opened | Fault:
     Raises:
         asyncio.CancelledError: the client left; the attempt is finished as cancelled.
     """
+    body, headers = _request(one)
+    if one.lossless and one.attempt.lost:
+        fault = _lossy(one)
+        _failed(one, fault)
+        return fault
     try:
-        found = await (_stream(one) if one.call.stream else _whole(one))
+        found = await (_stream(one, body, headers) if one.call.stream else _whole(one, body, headers))
     except EXPECTED as exc:
         found = fault_of(exc)
     except asyncio.CancelledError:
@@ -141,6 +148,12 @@ def _unbilled(fault: Fault) -> bool:
     return (fault.status or 0) >= 300 or fault.exception in NOT_SENT
 
 
+def _lossy(one: Try) -> Fault:
+    """Why a target that would lose something is not asked."""
+    told = f"{one.way.spoken.name} cannot say {', '.join(one.attempt.lost)}, and the policy asks for `lossless`"
+    return Fault("400", told, status=400, ours=True)
+
+
 def _failed(one: Try, fault: Fault) -> None:
     finish(one, outcome="timeout" if fault.error_type == "timeout" else "error", fault=fault)
 
@@ -162,9 +175,8 @@ def _request(one: Try) -> tuple[bytes, dict[str, str]]:
     return body, extra
 
 
-async def _send(one: Try) -> aiohttp.ClientResponse:
+async def _send(one: Try, body: bytes, extra: dict[str, str]) -> aiohttp.ClientResponse:
     """Send it; once more when a kept connection turns out to be dead before one byte came back."""
-    body, extra = _request(one)
     path = one.way.spoken.path
     opened = one.route.opened()
     try:
@@ -176,9 +188,9 @@ async def _send(one: Try) -> aiohttp.ClientResponse:
         return await send(one.route, path, body, extra, fresh=True)
 
 
-async def _whole(one: Try) -> Opened | Fault:
+async def _whole(one: Try, sent: bytes, extra: dict[str, str]) -> Opened | Fault:
     async with asyncio.timeout(max(0.0, one.left())):
-        response = await _send(one)
+        response = await _send(one, sent, extra)
         try:
             if response.status >= 300:
                 return await _refusal(one, response)
@@ -284,7 +296,7 @@ def _until(text: str | None) -> float:
     return max(0.0, when.timestamp() - clock.wall_ns() / 1e9)
 
 
-async def _stream(one: Try) -> Opened | Fault:
+async def _stream(one: Try, sent: bytes, extra: dict[str, str]) -> Opened | Fault:
     """Read until the first content: then the stream is the client's."""
     attempt = one.attempt
     limit = min(one.route.endpoint.ttft_limit, one.left())
@@ -293,7 +305,7 @@ async def _stream(one: Try) -> Opened | Fault:
     opened = False
     try:
         async with asyncio.timeout(max(0.0, limit)):
-            response = await _send(one)
+            response = await _send(one, sent, extra)
             if response.status >= 300:
                 return await _refusal(one, response)
             attempt.status = response.status

@@ -151,6 +151,8 @@ class Fault:
     content_type: str = "application/json"
     protocol: str = ""
     """In which `body` is written."""
+    ours: bool = False
+    """Nothing was sent: the request is the caller's to mend, unless another target can take it as it is."""
     exception: str = ""
     """Class name of the exception it was made from."""
 

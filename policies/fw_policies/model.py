@@ -310,6 +310,8 @@ class Plan:
     """Of a mixture: each arm's weight and plan; the weights sum to 1."""
     effort: str | None = None
     """Reasoning effort to ask for where the caller did not say; None leaves it to the model."""
+    lossless: bool = False
+    """A target whose protocol cannot say all of the request is passed over."""
     exploration: "Exploration | None" = None
     """What may be tried in its place now and then; None: nothing."""
     otherwise: str = "baseline"

@@ -68,6 +68,7 @@ def optimize(policy: Policy, facts: Facts, world: World, *, observe: Observer | 
         baseline=policy.baseline,
         prices=world.prices,
         otherwise=rules.otherwise,
+        lossless=rules.lossless,
         notes=screened,
     )
     if observe is not None:

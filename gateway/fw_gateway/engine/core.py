@@ -278,7 +278,9 @@ class Engine:
             message = f"No answer passed the check {said.check}: {said.why}."
             raise VerificationFailed(message, hint="What did not pass is not passed on here (`otherwise: refuse`).")
         record.error_type = fault.error_type
-        if fault.status is not None and (not fault.retryable or (fault.body is not None and fault.status in RELAYED)):
+        if fault.status is not None and (
+            not fault.retryable or fault.ours or (fault.body is not None and fault.status in RELAYED)
+        ):
             headers = headers_of(record)
             body = relayed(fault, record.call)
             headers["Content-Type"] = fault.content_type if body is fault.body else "application/json"

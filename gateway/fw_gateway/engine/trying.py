@@ -101,5 +101,6 @@ class Trying:
         journey.record.attempts.append(one.attempt)
         plan = journey.record.plan
         one.effort = plan.effort if plan is not None else None
+        one.lossless = plan is not None and plan.lossless
         found = await run(one)
         return await held(one, found) if ask.hold and isinstance(found, Opened) else found

@@ -84,6 +84,8 @@ class Rules:
     """Reasoning efforts that may be asked for, rising; empty: the model's own default."""
     sticky: Literal["", "loop", "conversation"] = ""
     """What keeps its model once it has one: a run, or a thread."""
+    lossless: bool = False
+    """A target whose protocol cannot say all of a request is not asked."""
 
     @property
     def goal(self) -> str:

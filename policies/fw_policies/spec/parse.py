@@ -13,7 +13,7 @@ from fw_policies.spec.problems import Found, PolicyError, near
 TOP = ("policy", "extends", "baseline", "quality", "run", "default", "steps", "explore")
 KEYS = (
     "minimize", "maximize", "require", "models", "data", "effort", "allow", "sticky", "otherwise", "failure_domains", "verify",
-    "explore", "priority", "cases", "use",
+    "explore", "priority", "cases", "use", "lossless",
 )  # fmt: skip
 _GOALS = ("cost", "latency", "ttft")
 _NOT_YET = {"priority": "Leave it out."}
@@ -292,6 +292,7 @@ def _rules(raw: Mapping[str, Any], path: str, found: Found) -> Rules:
         explore=plans.explore(raw.get("explore"), path, found),
         effort=plans.effort(raw.get("effort"), path, found),
         sticky=plans.sticky(raw.get("sticky"), path, found),  # type: ignore[arg-type]
+        lossless=plans.flag(raw, "lossless", path, found),
     )
 
 

@@ -57,6 +57,14 @@ def sticky(value: Any, path: str, found: Found) -> str:
     return str(value)
 
 
+def flag(raw: Mapping[str, Any], key: str, path: str, found: Found) -> bool:
+    """A key that is true or false; absent: false."""
+    value = raw.get(key, False)
+    if not isinstance(value, bool):
+        found.add(f"{path}.{key}", f"must be true or false, not {value!r}.")
+    return value is True
+
+
 def allow(value: Any, path: str, found: Found) -> None:
     """Plans that may be used; what is not executed yet is refused."""
     if value is None:
