@@ -1,6 +1,6 @@
 """An answer told as events, and events gathered to the answer they tell. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -23,7 +23,6 @@ from fw_gateway.providers.form import (
     ToolCall,
 )
 from fw_gateway.values import Usage
-
 
 LATE = ("sealed", "id", "summary", "maker")
 """What may be known of thoughts only after they began: told in `extra`, by the name that the form has for it."""

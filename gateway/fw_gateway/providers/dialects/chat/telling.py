@@ -1,7 +1,7 @@
 """Events written as a stream of chat chunks."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fw_gateway.providers.dialects.chat.answers import finish_of, write_usage
 from fw_gateway.providers.dialects.chat.errors import error_body
@@ -26,6 +26,9 @@ from fw_gateway.providers.form import (
 )
 from fw_gateway.providers.gather import Growing, joined
 from fw_gateway.providers.sse import frame
+
+if TYPE_CHECKING:
+    from fw_gateway.values import Usage
 
 DONE = b"data: [DONE]\n\n"
 
@@ -63,7 +66,7 @@ class Writer:
         self._wants_usage = isinstance(options, dict) and options.get("include_usage") is True
         self._id, self._model, self._created, self._maker = response_id, model, created, maker or NAME
         self._choices: dict[int, _Choice] = {}
-        self._usage = joined(None, None)
+        self._usage: Usage | None = None
         self._over = False
 
     def write(self, event: Event) -> bytes:
