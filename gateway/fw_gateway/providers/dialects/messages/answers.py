@@ -53,12 +53,16 @@ def _nothing(value: Any) -> bool:
     return value is None or (isinstance(value, int) and value == 0)
 
 
-def write_answer(answer: Answer, losses: Losses) -> dict[str, Any]:
-    """The form as a body. The protocol has one choice, and a number for usage even when it is unknown: then it is 0, and named."""
+def write_answer(answer: Answer, losses: Losses, *, seed: str = "") -> dict[str, Any]:
+    """The form as a body. `seed`: what an id is made of, for an answer that has none.
+
+    The protocol has one choice, and a number for usage even when it is unknown: then it is 0, and named.
+    """
     writing = Writing(answer.dialect == NAME, answer.dialect, losses, asking=False)
     choice = answer.choices[0] if answer.choices else Choice((), "")
     for other in answer.choices[1:]:
         losses.add(other.at)
+    id_ = answer.id if answer.id or writing.own else f"msg_{seed}"
     out: dict[str, Any] = {"content": write_content(choice.parts, writing), "stop_sequence": choice.sequence}
     if writing.own:
         out = {name: value for name, value in out.items() if value is not None}
@@ -66,7 +70,7 @@ def write_answer(answer: Answer, losses: Losses) -> dict[str, Any]:
     else:
         out["stop_reason"] = finish_of(_outcome(choice, writing), choice.at, losses)
         writing.rest({}, choice.extra, choice.at)
-    for name, value in (("id", answer.id), ("model", answer.model)):
+    for name, value in (("id", id_), ("model", answer.model)):
         out |= {name: value} if value or not writing.own else {}
     for name, value in (("type", "message"), ("role", "assistant")):
         out |= {name: value} if name not in answer.extra else {}

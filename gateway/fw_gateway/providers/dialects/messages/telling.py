@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fw_gateway.providers.dialects.messages.answers import finish_of, write_usage
 from fw_gateway.providers.dialects.messages.errors import error_body, status_of
@@ -21,6 +21,7 @@ from fw_gateway.providers.form import (
     Open,
     Reasoning,
     Refusal,
+    Request,
     Text,
     ToolCall,
 )
@@ -28,9 +29,6 @@ from fw_gateway.providers.gather import Growing, joined
 from fw_gateway.providers.sse import frame
 from fw_gateway.providers.wire import put
 from fw_gateway.values import Usage
-
-if TYPE_CHECKING:
-    from fw_gateway.providers.form import Request
 
 
 @dataclass(slots=True)
@@ -53,22 +51,16 @@ class Writer:
     """
 
     __slots__ = (
-        "_begun",
-        "_finish",
-        "_id",
-        "_maker",
-        "_model",
-        "_number",
-        "_open",
-        "_over",
-        "_queue",
-        "_told",
-        "_usage",
-    )
+        "_begun", "_finish", "_id", "_maker", "_model", "_number", "_open", "_over", "_queue", "_told", "_usage",
+        "losses",
+    )  # fmt: skip
 
-    def __init__(self, asked: "Request", *, response_id: str = "", model: str = "", maker: str = "") -> None:
-        """`response_id` and `model` are said until the stream's own are known; `maker` is the dialect that the answer comes from."""
-        self._id, self._model, self._maker = response_id, model or asked.model, maker or NAME
+    def __init__(
+        self, asked: Request | None, *, seed: str = "", source: str = "", losses: Losses | None = None
+    ) -> None:
+        """`asked`: what is answered; `seed`: what an id is made of, until the stream says its own; `source`: the dialect that is read from."""
+        self._id, self._model = f"msg_{seed}", asked.model if asked is not None else ""
+        self._maker, self.losses = source or NAME, losses if losses is not None else Losses()
         self._queue: list[_Block] = []
         self._open: dict[int, _Block] = {}
         self._number = 0
@@ -246,7 +238,7 @@ class Writer:
             reason = "tool_calls"
         elif reason in {"stop", ""} and Refusal in self._told:
             reason = "refusal"
-        return finish_of(reason, "", Losses())
+        return finish_of(reason, "", self.losses)
 
 
 _DELTAS = {

@@ -28,7 +28,7 @@ WORDS: Final[Mapping[Reason, str]] = {
     "": "end_turn",
 }
 EFFORTS: Final = frozenset({"low", "medium", "high", "xhigh", "max"})
-BUDGETS: Final[Mapping[str, int]] = {"low": 2_048, "medium": 8_192, "high": 16_384, "xhigh": 32_768, "max": 65_536}
+BUDGETS: Final[Mapping[str, int]] = {"low": 2_048, "medium": 8_192, "high": 24_576, "xhigh": 32_768, "max": 65_536}
 """Tokens to think with that stand for an effort."""
 LEAST_BUDGET: Final = 1_024
 
