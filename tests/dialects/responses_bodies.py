@@ -111,6 +111,10 @@ reasoning = record(
         "status": status,
     },
 )
+reasoning_output = record(
+    {"type": "reasoning", "summary": summary, "id": name.map("rs_{}".format)},
+    {"content": thoughts, "encrypted_content": st.one_of(words, st.none())},
+)
 web_search = record(
     {"type": "web_search_call", "id": name, "status": "completed", "action": {"type": "search", "query": "q"}}
 )
@@ -201,7 +205,7 @@ ending = st.sampled_from(
         {"status": "cancelled", "incomplete_details": None},
     ]
 )
-output_item = st.one_of(spoken_message, function_call, reasoning, web_search, custom_call)
+output_item = st.one_of(spoken_message, function_call, reasoning_output, web_search, custom_call)
 answers = st.tuples(
     record(
         {

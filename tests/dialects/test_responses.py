@@ -10,7 +10,7 @@ from tests.dialects import responses_bodies as bodies
 
 
 @given(bodies.requests)
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 def test_a_request_comes_back_as_it_was(body: dict[str, Any]) -> None:
     """Member by member, unknown ones and nulls included; nothing is lost on the way to oneself."""
     losses = form.Losses()
@@ -19,7 +19,7 @@ def test_a_request_comes_back_as_it_was(body: dict[str, Any]) -> None:
 
 
 @given(bodies.answers)
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_an_answer_comes_back_as_it_was(body: dict[str, Any]) -> None:
     """Ids, echoes and usage included."""
     losses = form.Losses()

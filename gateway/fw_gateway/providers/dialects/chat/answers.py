@@ -88,13 +88,14 @@ def _quiet(extra: dict[str, Any]) -> dict[str, Any]:
     return extra
 
 
-def write_answer(answer: Answer, losses: Losses, *, created: int = 0) -> dict[str, Any]:
-    """The form as a body. `created`: Unix seconds, for an answer whose own protocol does not say when it was made."""
+def write_answer(answer: Answer, losses: Losses, *, seed: str = "", created: int = 0) -> dict[str, Any]:
+    """The form as a body. `seed`: what an id is made of, `created`: Unix seconds, for an answer that does not say its own."""
     writing = Writing(answer.dialect == NAME, BEYOND, losses)
+    id_ = answer.id if answer.id or writing.own else f"chatcmpl-{seed}"
     out: dict[str, Any] = {
         "choices": [_write_choice(choice, i, answer, writing) for i, choice in enumerate(answer.choices)]
     }
-    out |= {name: value for name, value in (("id", answer.id), ("model", answer.model)) if value or not writing.own}
+    out |= {name: value for name, value in (("id", id_), ("model", answer.model)) if value or not writing.own}
     if answer.created is not None or not writing.own:
         out["created"] = created if answer.created is None else answer.created
     if "object" not in answer.extra:
@@ -116,9 +117,7 @@ def _write_choice(choice: Choice, index: int, answer: Answer, writing: Writing) 
         if not in_order(choice.parts):
             writing.losses.add(under(choice.at, "content"))
     out: dict[str, Any] = {"message": message}
-    out["finish_reason"] = (
-        choice.raw if writing.own else finish_of(choice.reason, choice.raw, choice.at, writing.losses)
-    )
+    out["finish_reason"] = choice.raw if writing.own else finish_of(choice.reason, choice.at, writing.losses)
     if choice.sequence is not None:
         out["stop_reason"] = choice.sequence
     if writing.own and not choice.raw:
@@ -127,7 +126,7 @@ def _write_choice(choice: Choice, index: int, answer: Answer, writing: Writing) 
     return {"index": index, **out}
 
 
-def finish_of(reason: Reason, raw: str, at: str, losses: Losses) -> str:
+def finish_of(reason: Reason, at: str, losses: Losses) -> str:
     """The protocol's word for a reason of another one; a reason that it has no word for is named."""
     if reason in VAGUE:
         losses.add(under(at, "stop_reason"))

@@ -1,7 +1,7 @@
 """Events written as a stream of chat chunks."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fw_gateway.providers.dialects.chat.answers import finish_of, write_usage
 from fw_gateway.providers.dialects.chat.errors import error_body
@@ -26,6 +26,9 @@ from fw_gateway.providers.form import (
 )
 from fw_gateway.providers.gather import Growing, joined
 from fw_gateway.providers.sse import frame
+
+if TYPE_CHECKING:
+    from fw_gateway.values import Usage
 
 DONE = b"data: [DONE]\n\n"
 
@@ -52,18 +55,28 @@ class Writer:
     What comes for a part that is not open, or for a choice that has finished, is left out.
     """
 
-    __slots__ = ("_choices", "_created", "_id", "_maker", "_model", "_over", "_usage", "_wants_usage")
+    __slots__ = ("_choices", "_created", "_id", "_maker", "_model", "_over", "_usage", "_wants_usage", "losses")
 
     def __init__(
-        self, asked: Request, *, response_id: str = "", model: str = "", created: int = 0, maker: str = ""
+        self,
+        asked: Request | None,
+        *,
+        seed: str = "",
+        created: int = 0,
+        source: str = "",
+        losses: Losses | None = None,
     ) -> None:
-        """`response_id`, `model` and `created` are said until the stream's own are known; `maker` is the dialect that the answer comes from."""
-        options = asked.extra.get("stream_options") if asked.dialect == NAME else None
+        """`asked`: what is answered; `source`: the dialect that is read from.
+
+        Until the stream says its own, its id is made of `seed`, and it was `created` then (Unix seconds).
+        """
+        options = asked.extra.get("stream_options") if asked is not None and asked.dialect == NAME else None
         options = options.value if isinstance(options, Spelt) else options
         self._wants_usage = isinstance(options, dict) and options.get("include_usage") is True
-        self._id, self._model, self._created, self._maker = response_id, model, created, maker or NAME
+        self._id, self._model, self._created = f"chatcmpl-{seed}", asked.model if asked is not None else "", created
+        self._maker, self.losses = source or NAME, losses if losses is not None else Losses()
         self._choices: dict[int, _Choice] = {}
-        self._usage = joined(None, None)
+        self._usage: Usage | None = None
         self._over = False
 
     def write(self, event: Event) -> bytes:
@@ -122,7 +135,7 @@ class Writer:
                 ends = b"".join(self._tell(Close(index, event.choice), choice) for index in list(choice.open))
                 choice.finished = True
                 raw = event.raw if self._maker == NAME and event.raw else ""
-                members = {"finish_reason": raw or finish_of(event.reason, event.raw, "", Losses())}
+                members = {"finish_reason": raw or finish_of(event.reason, f"choices[{event.choice}]", self.losses)}
                 members |= {} if event.sequence is None else {"stop_reason": event.sequence}
                 return ends + self._chunk(event.choice, {}, **members)
 

@@ -42,7 +42,7 @@ VAGUE: Final = frozenset({"context", "pause", ""})
 
 def budget_effort(tokens: int) -> str:
     """The effort that stands for a number of tokens to think with: the highest whose usual budget it reaches."""
-    steps = (("xhigh", 32_768), ("high", 16_384), ("medium", 4_096))
+    steps = (("max", 65_536), ("xhigh", 32_768), ("high", 16_384), ("medium", 4_096))
     return next((word for word, least in steps if tokens >= least), "low")
 
 

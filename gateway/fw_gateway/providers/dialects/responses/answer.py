@@ -1,4 +1,4 @@
-"""Answers and errors of the Responses API, to and from the form."""
+"""Answers of the Responses API, to and from the form."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -37,7 +37,6 @@ _CUT: Final[Mapping[str, str]] = {
 _INEXACT: Final = frozenset({"context", "pause", "stop_sequence"})
 _OPEN: Final = frozenset({"failed", "cancelled", "in_progress", "queued"})
 _KNOWN: Final = ("id", "object", "model", "created_at", "status", "incomplete_details", "output", "usage")
-_TYPES: Final = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
 def read_answer(found: Any) -> form.Answer:
@@ -179,11 +178,17 @@ def shell(asked: form.Request | None) -> dict[str, Any]:
 
 
 def write_answer(
-    answer: form.Answer, losses: form.Losses, *, asked: form.Request | None = None, seed: str = "", created: int = 0
+    answer: form.Answer,
+    losses: form.Losses,
+    *,
+    asked: form.Request | None = None,
+    response_id: str = "",
+    created: int = 0,
 ) -> dict[str, Any]:
-    """A whole response. `asked`: what it answers; `seed`: what ids are made of; `created`: Unix seconds, when the answer has none.
+    """A whole response. `asked`: what it answers.
 
-    One that this dialect read comes out as it was; its ids and time are its own.
+    `response_id` is what ids are made of, `created` (Unix seconds) when it was made: for an answer of another protocol. One that this
+    dialect read comes out as it was.
     """
     own = answer.dialect == NAME
     for index, other in enumerate(answer.choices[1:], 1):
@@ -195,9 +200,14 @@ def write_answer(
     items = write_output(choice.parts, answer.dialect, path)
     if not own:
         for index, item in enumerate(items):
-            name_item(item, index, seed, item_status(ending["status"], last=index == len(items) - 1))
+            name_item(
+                item,
+                index,
+                seed_of(response_id or answer.id),
+                item_status(ending["status"], last=index == len(items) - 1),
+            )
     head = {
-        "id": answer.id if own else f"resp_{seed}",
+        "id": answer.id if own else f"resp_{seed_of(response_id or answer.id)}",
         "object": "response",
         "created_at": answer.created if answer.created is not None else created,
         "model": answer.model,
@@ -207,6 +217,11 @@ def write_answer(
     }
     kept = Path("", losses, own=own).keep(answer.extra)
     return merged(head, kept) if own else {**shell(asked), **head}
+
+
+def seed_of(response_id: str) -> str:
+    """What ids of items are made of."""
+    return response_id.removeprefix("resp_")
 
 
 def item_status(status: Any, *, last: bool) -> str:
@@ -255,29 +270,6 @@ def name_item(item: dict[str, Any], index: int, seed: str, status: str) -> None:
     if prefix := PREFIXES.get(item["type"]):
         item.setdefault("id", f"{prefix}_{seed}_{index}")
         item.setdefault("status", status)
-
-
-def error_body(status: int, message: str, kind: str = "", code: str = "") -> dict[str, Any]:
-    """An error as a body. `kind` and `code` in the words of whoever made it."""
-    usual = _TYPES.get(status) or ("invalid_request_error" if status < 500 else "server_error")
-    return {"error": {"message": message, "type": kind or usual, "param": None, "code": code or None}}
-
-
-def read_error(body: Any, status: int | str) -> form.Erred:
-    """What an error body says, in any of the shapes that servers of this dialect use.
-
-    `status`: of HTTP, or what is to be said when the body says nothing.
-    """
-    found = body.get("error") or body if isinstance(body, Mapping) else body
-    usual = f"the upstream answered {status}" if isinstance(status, int) else status
-    if not isinstance(found, Mapping):
-        return form.Erred(_text(found) or usual)
-    code = found.get("code")
-    return form.Erred(
-        _text(found.get("message")) or _text(found.get("detail")) or usual,
-        _text(found.get("type")),
-        str(code) if isinstance(code, int | str) else "",
-    )
 
 
 def failure(message: str, kind: str = "", code: str = "") -> dict[str, Any]:

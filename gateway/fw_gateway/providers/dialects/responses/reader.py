@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fw_gateway.providers import form
-from fw_gateway.providers.dialects.responses.answer import read_error, read_reason, read_usage
+from fw_gateway.providers.dialects.responses.answer import read_reason, read_usage
 from fw_gateway.providers.dialects.responses.items import read_spoken
 from fw_gateway.providers.dialects.responses.parts import ITEM, rest
+from fw_gateway.providers.openai_errors import read_error
 from fw_gateway.providers.sse import payload_of
 
 _WORDS: Final = {
@@ -248,4 +249,5 @@ def _begin(response: Mapping[str, Any]) -> form.Begin:
 def _erred(found: Mapping[str, Any]) -> form.Erred:
     """What an event says that went wrong; it says so flat, or in an `error`, or in that of the response."""
     said = found.get("error") or _object(found, "response").get("error") or rest(found, "type")
-    return read_error({"error": said}, "the upstream's response failed")
+    message, kind, code = read_error({"error": said}, 500)
+    return form.Erred(message or "the upstream's response failed", kind, code)

@@ -25,6 +25,7 @@ NAMES: Final = {
     "format": "text.format",
     "max_output": "max_output_tokens",
     "effort": "reasoning.effort",
+    "thinking": "reasoning.effort",
     "tier": "service_tier",
 }
 """What the form has another name for."""
@@ -41,7 +42,7 @@ _FORMATS: Final = {
     "json_object": ("type",),
     "json_schema": ("type", "name", "schema", "strict", "description"),
 }
-_FOREIGN: Final = ("top_k", "stop", "seed", "thinking", "adaptive")
+_FOREIGN: Final = ("top_k", "stop", "seed")
 
 
 def stateful(fields: Mapping[str, Any]) -> str | None:
@@ -68,6 +69,7 @@ def read_request(fields: Mapping[str, Any]) -> form.Request:
     choose, extra_choice = _read_choice(fields.get("tool_choice"))
     look, extra_text = _read_text(fields.get("text"))
     effort, extra_reasoning = _read_effort(fields.get("reasoning"))
+    user, names = _read_user(fields, extra)
     extra |= extra_choice | extra_text | extra_reasoning
     tier = TIERS.get(fields["service_tier"]) if isinstance(fields.get("service_tier"), str) else None
     if tier is not None:
@@ -90,11 +92,12 @@ def read_request(fields: Mapping[str, Any]) -> form.Request:
         temperature=_typed(fields, "temperature", float),
         top_p=_typed(fields, "top_p", float),
         stream=bool(stream),
-        effort=effort,
-        user=_typed(fields, "user", str),
+        effort=None if effort == "none" else effort,
+        thinking=0 if effort == "none" else None,
+        user=user,
         tier=tier,
         extra=extra,
-        names=NAMES,
+        names={**NAMES, **names},
     )
 
 
@@ -112,6 +115,17 @@ def _listed(fields: Mapping[str, Any], name: str) -> Sequence[Any]:
     if value is None or isinstance(value, list | tuple):
         return value or ()
     raise form.Unreadable(name, "must be a list")
+
+
+def _read_user(fields: Mapping[str, Any], extra: dict[str, Any]) -> tuple[str | None, dict[str, str]]:
+    """The end user and the name that it was said by: `safety_identifier` is the later one, and stays when both say different things."""
+    user, later = _typed(fields, "user", str), _typed(fields, "safety_identifier", str)
+    if later is not None and user in {None, later}:
+        extra["safety_identifier"] = form.Spelt(later)
+    if user is None and later is not None:
+        del extra["safety_identifier"]
+        return later, {"user": "safety_identifier"}
+    return user, {}
 
 
 def _read_input(fields: Mapping[str, Any]) -> tuple[form.Message, ...]:
@@ -201,16 +215,25 @@ def write_request(asked: form.Request, losses: form.Losses) -> dict[str, Any]:
             each for each in (_write_tool(tool, n, asked, losses) for n, tool in enumerate(asked.tools)) if each
         ]
     out |= _write_said(asked)
-    for name in _FOREIGN:
-        if getattr(asked, name) not in (None, False):
-            losses.add(asked.where(name))
-    if asked.n not in (None, 1):
-        losses.add(asked.where("n"))
+    _lose_foreign(asked, losses)
     kept = Path("", losses, own=own).keep(asked.extra) if own else _translated(asked, losses)
     out = merged(out, kept)
     if own and "input" in asked.extra and out["input"] is None:
         del out["input"]
     return out
+
+
+def _lose_foreign(asked: form.Request, losses: form.Losses) -> None:
+    """Name what this protocol has no word for."""
+    for name in _FOREIGN:
+        if getattr(asked, name) is not None:
+            losses.add(asked.where(name))
+    if asked.n not in {None, 1}:
+        losses.add(asked.where("n"))
+    if asked.thinking or (asked.adaptive and not asked.effort):
+        losses.add(asked.where("thinking"))
+    if asked.thinking == 0 and asked.effort:
+        losses.add(asked.where("effort"))
 
 
 def _instructs(first: form.Message) -> bool:
@@ -221,6 +244,7 @@ def _instructs(first: form.Message) -> bool:
 def _write_said(asked: form.Request) -> dict[str, Any]:
     """The members that are one word each."""
     choose, tier = asked.choose, asked.tier
+    effort = "none" if asked.thinking == 0 else asked.effort
     named = {"type": "function", "name": choose.name} if choose and choose.mode == "tool" else None
     said: dict[str, Any] = {
         "tool_choice": named or (choose.mode if choose else None),
@@ -230,8 +254,8 @@ def _write_said(asked: form.Request) -> dict[str, Any]:
         "temperature": asked.temperature,
         "top_p": asked.top_p,
         "stream": asked.stream or None,
-        "reasoning": {"effort": asked.effort} if asked.effort is not None else None,
-        "user": asked.user,
+        "reasoning": {"effort": effort} if effort is not None else None,
+        asked.where("user") if asked.dialect == NAME else "user": asked.user,
         "service_tier": next((name for name, value in TIERS.items() if value == tier), None) if tier else None,
     }
     return {name: value for name, value in said.items() if value is not None}

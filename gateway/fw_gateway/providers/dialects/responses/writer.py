@@ -1,7 +1,7 @@
 """Events of the form, to a stream of the Responses API."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fw_gateway.providers import form
@@ -9,12 +9,13 @@ from fw_gateway.providers.dialects.responses.answer import (
     PREFIXES,
     failure,
     item_status,
+    seed_of,
     shell,
     write_reason,
     write_usage,
 )
 from fw_gateway.providers.dialects.responses.parts import ITEM, NAME, Path, continues, write_reasoning
-from fw_gateway.providers.gather import joined
+from fw_gateway.providers.gather import Growing, joined
 from fw_gateway.providers.sse import frame
 
 _FIXED: Final = ("type", "id", "status", "content", "role")
@@ -46,14 +47,12 @@ class _Item:
 class _Part:
     """A part of the form that has begun, and where it stands."""
 
-    part: form.Part
+    growing: Growing
     kind: str
     item: _Item | None
     number: int = -1
     """Its place in the item's content, or summary; -1: it has none yet."""
     words: list[str] = field(default_factory=list)
-    signature: str = ""
-    extra: dict[str, Any] = field(default_factory=dict)
     over: bool = False
 
 
@@ -67,16 +66,19 @@ class Writer:
         self,
         asked: form.Request | None,
         *,
-        seed: str,
-        created: int,
-        source: str = "",
+        response_id: str = "",
+        model: str = "",
+        created: int = 0,
+        maker: str = "",
         losses: form.Losses | None = None,
     ) -> None:
-        """`asked`: what is answered; `seed`: what ids are made of; `created`: Unix seconds; `source`: the dialect that is read from."""
+        """`response_id` is what ids are made of; `model` and `created` (Unix seconds) are said until the stream's own are known.
+
+        `asked`: what is answered; `maker`: the dialect that the answer comes from; `losses`: where to name what cannot be said.
+        """
         self.losses = losses or form.Losses()
-        self._shell = {**shell(asked), "id": f"resp_{seed}", "object": "response", "created_at": created}
-        self._shell["model"] = asked.model if asked is not None else ""
-        self._seed, self._source = seed, source
+        self._shell = {**shell(asked), "id": response_id, "object": "response", "created_at": created, "model": model}
+        self._maker = maker or NAME
         self._sequence = 0
         self._begun = self._ended = False
         self._items: list[_Item] = []
@@ -96,8 +98,7 @@ class Writer:
         match event:
             case form.Begin():
                 self._usage = joined(self._usage, event.usage)
-                self._shell["model"] = event.model or self._shell["model"]
-                self._begin()
+                self._begin(event)
             case form.Counted():
                 self._usage = joined(self._usage, event.usage)
             case form.Erred():
@@ -113,7 +114,7 @@ class Writer:
             case form.More():
                 self._more(event)
             case form.Close():
-                self._close(event.index, event.extra)
+                self._close(event)
         return self._flush()
 
     def end(self) -> bytes:
@@ -128,7 +129,7 @@ class Writer:
         self._emit(f"response.{response['status']}", response=response)
         return self._flush()
 
-    def fail(self, message: str, kind: str, code: str) -> bytes:
+    def fail(self, message: str, kind: str = "", code: str = "") -> bytes:
         """The end of a stream that went wrong. What had begun and not ended is not in the response, and does not end."""
         if self._ended:
             return b""
@@ -154,20 +155,24 @@ class Writer:
         self._out.append(frame({"type": name, "sequence_number": self._sequence, **members}, name))
         self._sequence += 1
 
-    def _begin(self) -> None:
+    def _begin(self, event: form.Begin | None = None) -> None:
         if self._begun:
             return
-        self._begun = True
+        self._begun, told = True, event or form.Begin()
+        self._seed = seed_of(self._shell["id"] or told.id)
+        self._shell["id"] = f"resp_{self._seed}"
+        self._shell["model"] = told.model or self._shell["model"]
+        self._shell["created_at"] = self._shell["created_at"] if told.created is None else told.created
         response = {**self._shell, "status": "in_progress", "output": []}
         self._emit("response.created", response=response)
         self._emit("response.in_progress", response=response)
 
     def _path(self, index: int, part: form.Part) -> Path:
-        return Path(part.at or f"choices[0].content[{index}]", self.losses, own=self._source == NAME)
+        return Path(part.at or f"choices[0].content[{index}]", self.losses, own=self._maker == NAME)
 
     def _opened(self, event: form.Open) -> None:
         if event.index in self._open:
-            self._close(event.index)
+            self._close(form.Close(event.index))
         begun = self._open[event.index] = self._place(event.part, self._path(event.index, event.part))
         item = begun.item
         if item is None:
@@ -182,7 +187,7 @@ class Writer:
     def _place(self, part: form.Part, path: Path) -> _Part:
         """Where a part goes: to the last item, to a new one, or nowhere."""
         last = self._items[-1] if self._items and not self._items[-1].left else None
-        before = last.parts[-1].part if last is not None and last.parts else None
+        before = last.parts[-1].growing.whole() if last is not None and last.parts else None
         kept = path.keep(getattr(part, "extra", form.NONE))
         item: _Item | None
         match part:
@@ -207,7 +212,7 @@ class Writer:
             case _:
                 path.lose()
                 kind, item = "lost", None
-        return _Part(part, kind, item)
+        return _Part(Growing(part), kind, item)
 
     def _item(self, kind: str, members: Mapping[str, Any], value: dict[str, Any]) -> _Item:
         """A new item of our own making: with an id, and going on."""
@@ -261,42 +266,39 @@ class Writer:
         begun = self._open.get(event.index)
         if begun is None:
             return
-        begun.signature += event.signature
-        for name, value in event.extra.items():
-            before = begun.extra.get(name, getattr(begun.part, "extra", form.NONE).get(name))
-            begun.extra[name] = [*before, *value] if isinstance(before, list) and isinstance(value, list) else value
+        begun.growing.add(event)
         if event.text:
             self._say(begun, event.text)
 
-    def _close(self, index: int, extra: form.Extra = form.NONE) -> None:
+    def _close(self, event: form.Close) -> None:
         """A part is whole; so is its item, if that waits for nothing else."""
-        begun = self._open.pop(index, None)
+        begun = self._open.pop(event.index, None)
         if begun is None:
             return
         begun.over = True
-        item = begun.item
+        begun.growing.add(event)
+        part, item = begun.growing.whole(), begun.item
         if item is None:
             return
-        kept = self._path(index, begun.part).keep({**getattr(begun.part, "extra", form.NONE), **begun.extra, **extra})
-        members = kept.pop(ITEM, {}) if begun.kind in {"text", "refusal"} else kept
+        kept = self._path(event.index, part).keep(getattr(part, "extra", form.NONE))
+        said = isinstance(part, form.Text | form.Refusal)
+        members = kept.pop(ITEM, {}) if said else kept
         item.value |= {name: value for name, value in members.items() if name not in _FIXED}
         if begun.number >= 0:
-            self._whole(begun, kept if begun.kind in {"text", "refusal"} else {})
+            self._whole(begun, item, kept if said else {})
         elif begun.kind == "call":
             item.value["arguments"] = "".join(begun.words)
             self._emit(
                 "response.function_call_arguments.done", **self._address(begun), arguments=item.value["arguments"]
             )
-        if isinstance(begun.part, form.Reasoning):
-            self._seal(item, begun, begun.part)
+        if isinstance(part, form.Reasoning):
+            sealed = write_reasoning([part], self._maker, Path("", form.Losses(), own=False)).get("encrypted_content")
+            item.value |= {"encrypted_content": sealed} if sealed else {}
         if item.left:
             self._leave(item, "completed")
 
-    def _whole(self, begun: _Part, kept: Mapping[str, Any]) -> None:
+    def _whole(self, begun: _Part, item: _Item, kept: Mapping[str, Any]) -> None:
         """The last words of a part that stands in a list of its item."""
-        item = begun.item
-        if item is None:
-            return
         said = "".join(begun.words)
         holder = item.value["summary" if begun.kind == "summary" else "content"]
         part = holder[begun.number] = {**_wire(begun, said), **kept}
@@ -305,14 +307,6 @@ class Writer:
         words = {_MEMBER[begun.kind]: said}
         self._emit(f"response.{_DELTA[begun.kind]}.done", **self._address(begun), **words, **more)
         self._emit(f"response.{name}.done", **self._address(begun), part=part)
-
-    def _seal(self, item: _Item, begun: _Part, part: form.Reasoning) -> None:
-        """What only the provider can read of its thoughts."""
-        whole = replace(part, signature=part.signature + begun.signature)
-        maker = self._source or NAME
-        sealed = write_reasoning([whole], maker, Path("", form.Losses(), own=False)).get("encrypted_content")
-        if sealed:
-            item.value["encrypted_content"] = sealed
 
     def _leave(self, item: _Item, status: str) -> None:
         """Nothing joins an item any more; it is over when none of its parts is open."""
@@ -328,7 +322,7 @@ class Writer:
         if self._finish is not None:
             return
         for index in sorted(self._open):
-            self._close(index)
+            self._close(form.Close(index))
         self._finish = event
         if self._items:
             self._leave(self._items[-1], item_status(self._ending(event)["status"], last=True))
@@ -336,7 +330,7 @@ class Writer:
     def _ending(self, finish: form.Finish) -> dict[str, Any]:
         parts = (form.Refusal(""),) if self._refused else ()
         choice = form.Choice(parts, finish.reason, finish.raw, finish.sequence)
-        ending = write_reason(choice, Path("choices[0]", self.losses, own=self._source == NAME))
+        ending = write_reason(choice, Path("choices[0]", self.losses, own=self._maker == NAME))
         # A stream that finished has ended, whatever else its last word was.
         return (
             ending
