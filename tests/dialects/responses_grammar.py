@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import orjson
+
 from fw_gateway.providers.sse import Frames
 
 Event = dict[str, Any]
@@ -22,8 +24,6 @@ ENDS = {"response.completed": "completed", "response.incomplete": "incomplete", 
 def events_of(raw: bytes) -> list[Event]:
     """The events of a stream; each is named twice, in the same way."""
     frames, out = Frames(), []
-    import orjson
-
     for name, data in [*frames.feed(raw), *frames.end()]:
         event = orjson.loads(data)
         assert event["type"] == name

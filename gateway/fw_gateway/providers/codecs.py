@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
-from fw_gateway.providers.dialects import chat, responses
+from fw_gateway.providers.dialects import chat, messages, responses
 from fw_gateway.providers.form import Answer, Event, Losses, Request
 from fw_gateway.providers.profiles import Profile
 
 Fields = Mapping[str, Any]
+MAX_TOKENS: Final = 8192
+"""Tokens that an answer may have where a protocol must be told and nobody said."""
 
 
 class Reader(Protocol):
@@ -73,22 +75,45 @@ def _to_chat(asked: Request, losses: Losses, quirks: Profile, longest: int | Non
     return found
 
 
-codecs: Final[Mapping[str, Codec]] = MappingProxyType({
-    codec.name: codec
-    for codec in (
-        Codec(
-            chat.name, chat.read_request, _to_chat, chat.read_answer,
-            lambda answer, losses, made: chat.write_answer(answer, losses, created=made.created), chat.Reader,
-            lambda made: chat.Writer(made.asked, response_id=f"chatcmpl-{made.seed}", created=made.created, maker=made.maker),
-        ),
-        Codec(
-            responses.name, responses.read_request, lambda asked, losses, quirks, longest: responses.write_request(asked, losses),
-            responses.read_answer,
-            lambda answer, losses, made: responses.write_answer(
-                answer, losses, asked=made.asked, seed=made.seed, created=made.created
+def _to_messages(asked: Request, losses: Losses, quirks: Profile, longest: int | None) -> dict[str, Any]:
+    return messages.write_request(asked, losses, max_tokens=longest or MAX_TOKENS)
+
+
+codecs: Final[Mapping[str, Codec]] = MappingProxyType(
+    {
+        codec.name: codec
+        for codec in (
+            Codec(
+                chat.name,
+                chat.read_request,
+                _to_chat,
+                chat.read_answer,
+                lambda answer, losses, made: chat.write_answer(answer, losses, seed=made.seed, created=made.created),
+                chat.Reader,
+                lambda made: chat.Writer(made.asked, seed=made.seed, created=made.created, source=made.maker),
             ),
-            responses.Reader,
-            lambda made: responses.Writer(made.asked, seed=made.seed, created=made.created, source=made.maker),
-        ),
-    )
-})  # fmt: skip
+            Codec(
+                responses.name,
+                responses.read_request,
+                lambda asked, losses, quirks, longest: responses.write_request(asked, losses),
+                responses.read_answer,
+                lambda answer, losses, made: responses.write_answer(
+                    answer, losses, asked=made.asked, response_id=made.seed, created=made.created
+                ),
+                responses.Reader,
+                lambda made: responses.Writer(
+                    made.asked, response_id=made.seed, created=made.created, maker=made.maker
+                ),
+            ),
+            Codec(
+                messages.name,
+                messages.read_request,
+                _to_messages,
+                messages.read_answer,
+                lambda answer, losses, made: messages.write_answer(answer, losses, seed=made.seed),
+                messages.Reader,
+                lambda made: messages.Writer(made.asked, seed=made.seed, source=made.maker),
+            ),
+        )
+    }
+)

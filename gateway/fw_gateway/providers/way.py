@@ -20,6 +20,9 @@ from fw_gateway.values import Call
 VERSION: Final = {"anthropic-version": "2023-06-01"}
 """What Anthropic's servers ask for where the caller does not speak their protocol."""
 
+QUIET: Final = frozenset({"created"})
+"""What of an answer nobody misses who never had a word for it: HTTP says when it was made."""
+
 
 class Way(Protocol):
     """One call's way to one endpoint and back."""
@@ -156,7 +159,12 @@ class Translated:
             answer = self._back.read_answer(orjson.loads(body))
         except Unreadable as fault:
             return replace(found, problem=f"the upstream's answer cannot be read: {fault.message}"), b""
-        return found, written(self._front.write_answer(answer, self._losses, self._making))
+        losses = Losses()
+        told = written(self._front.write_answer(answer, losses, self._making))
+        for name in losses.names:
+            if name not in QUIET:
+                self._losses.add(f"answer.{name}")
+        return found, told
 
     def watcher(self) -> Watcher:
         """Watches the upstream's own protocol; all of its usage is wanted."""
