@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from fw_gateway import clock
+from fw_gateway.endpoints.large import loads
 from fw_gateway.errors import BadRequest, written
 from fw_gateway.values import Identity, Reply, Request, Trace
 from fw_policies.model import NANO_USD
@@ -35,7 +36,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     if not body:
         raise BadRequest("The body is empty.", hint="Send a JSON object.")
     try:
-        found = orjson.loads(body)
+        found = loads(body)
     except orjson.JSONDecodeError as fault:
         raise BadRequest(
             f"The body is not valid JSON: {fault}.", hint="NaN and Infinity are not JSON either."
