@@ -135,7 +135,7 @@ class Connection(web.RequestHandler):
         """What is not HTTP is answered in the shape of every other error, and is one line in the log, not a traceback."""
         if not isinstance(exc, HttpProcessingError):
             return super().handle_error(request, status, exc, message)
-        reason = ascii(exc.message.partition("\n")[0])[1:121]
+        reason = ascii(exc.message.partition("\n")[0])[1:121].rstrip("'\":")
         self.logger.info("not HTTP, answered %s: %s", exc.code, reason)
         body = written(BadRequest(f"This is not HTTP: {reason}.").body())
         headers = {"Content-Type": "application/json", "x-should-retry": "false", "Server": "fw"}
