@@ -23,7 +23,7 @@ from fw_gateway.providers.litellm_bridge import Bridge, base_url
 from fw_gateway.providers.local import LocalModel, LocalModelError, PullError
 from fw_gateway.state import Worlds
 from fw_gateway.telemetry import Recorder
-from fw_gateway.telemetry.metrics import CIRCUIT, INFLIGHT, Instrument, Labels
+from fw_gateway.telemetry.metrics import CIRCUIT, INFLIGHT, REFUSED, Instrument, Labels
 from fw_gateway.upstream import Route, Upstreams
 from fw_gateway.values import Reply
 from fw_policies.estimate import Statistics
@@ -177,6 +177,7 @@ class Gateway:
             self.web_app(key),
             patience,
             (server.max_connections, server.max_connections_per_address),
+            self.limits.refused,
             access_log=None,
             logger=http_log,
             handler_cancellation=True,
@@ -204,6 +205,8 @@ class Gateway:
         for name, deployment in list(self._worlds.deployments.items()):
             yield INFLIGHT, (name,), float(deployment.busy.count)
             yield CIRCUIT, (name,), STATES[deployment.circuit.state]
+        for reason, count in list(self.limits.refused.items()):
+            yield REFUSED, (reason,), float(count)
 
 
 def limits_of(config: Config) -> Limits:

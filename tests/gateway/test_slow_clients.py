@@ -56,7 +56,7 @@ async def test_a_connection_that_says_nothing_is_closed(hasty: Client) -> None:
     assert await reader.read() == b""
     assert 0.75 * HASTE.head < time.monotonic() - start < HASTE.head + SLACK
     writer.close()
-    assert hasty.door.closed["head"] == 1
+    assert hasty.gateway.limits.refused["slow_headers"] == 1
 
 
 @pytest.mark.parametrize("before", [b"", b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"], ids=["first", "second request"])
@@ -148,7 +148,7 @@ async def test_a_reader_that_takes_nothing_is_closed_and_its_upstream_too(hasty:
     assert HASTE.take * 0.75 < time.monotonic() - start < HASTE.take + 1 + SLACK
     record = await hasty.recorded()
     assert (record.status, record.error_type) == (499, "client_disconnected")
-    assert hasty.door.closed["take"] == 1
+    assert hasty.gateway.limits.refused["slow_reader"] == 1
     await until(lambda: not hasty.door.open)
     writer.close()
 
@@ -162,7 +162,7 @@ async def test_a_reader_that_takes_a_little_is_kept(hasty: Client, upstream: Ups
     while time.monotonic() < end:
         assert await reader.read(65536)
         await asyncio.sleep(0.02)
-    assert hasty.door.closed["take"] == 0
+    assert hasty.gateway.limits.refused["slow_reader"] == 0
     writer.close()
     await until(lambda: not hasty.door.open)
 

@@ -122,7 +122,7 @@ class Connection(web.RequestHandler):
             if self._partial:
                 channel.write(LATE)
             self.force_close()
-            return "head"
+            return "slow_headers"
         return ""
 
     def handle_error(
@@ -154,7 +154,7 @@ class Connection(web.RequestHandler):
             self._mark, self._marked = mark, now
         elif now - self._marked >= limit:
             channel.abort()  # to close it would be to wait until the client takes the rest
-            return "take"
+            return "slow_reader"
         return ""
 
 
@@ -179,8 +179,13 @@ def origin(address: str) -> str:
 class Door(web.Server):
     """Makes connections, counts them, and looks after them until `shutdown`."""
 
-    def __init__(self, server: web.Server, patience: Patience, caps: tuple[int, int], **options: Any) -> None:
-        """`server` says what is served; `caps` bound the connections of all and of one address; `options` are aiohttp's own."""
+    def __init__(
+        self, server: web.Server, patience: Patience, caps: tuple[int, int], counts: Counter[str], **options: Any
+    ) -> None:
+        """`server` says what is served; `caps` bound the connections of all and of one address; `options` are aiohttp's own.
+
+        What is refused, or closed by us, is counted in `counts`, by reason.
+        """
         loop = asyncio.get_running_loop()
         super().__init__(
             server.request_handler,
@@ -194,8 +199,7 @@ class Door(web.Server):
         self._origins: Counter[str] = Counter()
         self.open: set[Connection] = set()
         """All that were let in and are not lost yet, those that are being closed included."""
-        self.closed: Counter[str] = Counter()
-        """How many were closed by us, by reason: `head`, `take`, `full`."""
+        self._counts = counts
         self._every = min(patience.head, patience.take, LOOKS) / LOOKS
         self._timer = loop.call_later(self._every, self._look)
 
@@ -208,7 +212,7 @@ class Door(web.Server):
         peer = transport.get_extra_info("peername")
         name = origin(str(peer[0])) if isinstance(peer, tuple) else "local"
         if len(self.open) >= self._cap or self._origins[name] >= self._cap_each:
-            self.closed["full"] += 1
+            self._counts["too_many_connections"] += 1
             return False
         connection.counted = name
         self._origins[name] += 1
@@ -238,18 +242,20 @@ class Door(web.Server):
         head, take = self._patience.head - every, self._patience.take - every
         for connection in list(self.open):
             if reason := connection.look(now, head, take):
-                self.closed[reason] += 1
+                self._counts[reason] += 1
 
 
 class Runner(web.AppRunner):
     """An application behind a `Door`."""
 
-    def __init__(self, app: web.Application, patience: Patience, caps: tuple[int, int], **options: Any) -> None:
+    def __init__(
+        self, app: web.Application, patience: Patience, caps: tuple[int, int], counts: Counter[str], **options: Any
+    ) -> None:
         """As `Door`; `options` are those of `web.AppRunner`."""
         super().__init__(app, **options)
-        self._patience, self._caps = patience, caps
+        self._patience, self._caps, self._counts = patience, caps, counts
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
         options = {name: value for name, value in self._kwargs.items() if name != "handler_cancellation"}
-        return Door(made, self._patience, self._caps, **options)
+        return Door(made, self._patience, self._caps, self._counts, **options)

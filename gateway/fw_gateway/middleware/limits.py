@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+from collections import Counter
 from collections.abc import AsyncIterator
 
 from aiohttp import StreamReader, web
@@ -55,6 +56,8 @@ class Limits:
         self.in_flight = 0
         self.held = 0
         """Bytes of the bodies that are under way."""
+        self.refused: Counter[str] = Counter()
+        """How many were turned away, by reason."""
         self.lag = Lag(max_lag)
         self.draining = False
         self._stall, self._grace = stall, grace
@@ -83,11 +86,12 @@ class Limits:
         if length is not None and length > self.max_body:
             raise self._too_large(length)
         if self.draining:
+            self.refused["draining"] += 1
             raise Draining("This server is going down.", hint="Another one takes over; try again.", retry_after=1.0)
         if self.in_flight > self.max_in_flight:
-            raise _overloaded(f"{self.in_flight} requests are under way already.")
+            raise self._overloaded("in_flight", f"{self.in_flight} requests are under way already.")
         if self.lag.high:
-            raise _overloaded("This server cannot keep up.")
+            raise self._overloaded("loop_lag", "This server cannot keep up.")
         if self.held + (length or 0) > self.max_bodies:
             raise self._too_many_bytes()
 
@@ -126,6 +130,7 @@ class Limits:
                     limit.reschedule(loop.time() + min(self._stall, left))
         except TimeoutError:
             self.held -= size
+            self.refused["slow_body"] += 1
             raise SlowBody("The body came too slowly.", hint="Send it faster, or in parts.") from None
         except BaseException:
             self.held -= size
@@ -176,8 +181,8 @@ class Limits:
         )
 
     def _too_many_bytes(self) -> Overloaded:
-        return _overloaded(f"Bodies of {self.max_bodies / _MIB:g} MiB are under way already.")
+        return self._overloaded("body_bytes", f"Bodies of {self.max_bodies / _MIB:g} MiB are under way already.")
 
-
-def _overloaded(message: str) -> Overloaded:
-    return Overloaded(message, hint="Try again.", retry_after=1.0)
+    def _overloaded(self, reason: str, message: str) -> Overloaded:
+        self.refused[reason] += 1
+        return Overloaded(message, hint="Try again.", retry_after=1.0)
