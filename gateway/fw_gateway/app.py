@@ -16,13 +16,14 @@ from fw_gateway.engine import Engine
 from fw_gateway.errors import NoCandidate
 from fw_gateway.ledger import LedgerError, open_ledger
 from fw_gateway.middleware.auth import Gate
-from fw_gateway.middleware.border import entry, http_log, unmatched
+from fw_gateway.middleware.border import entry, expectation, http_log, unmatched
+from fw_gateway.middleware.connections import Patience, Runner
 from fw_gateway.middleware.limits import Limits
 from fw_gateway.providers.litellm_bridge import Bridge, base_url
 from fw_gateway.providers.local import LocalModel, LocalModelError, PullError
 from fw_gateway.state import Worlds
 from fw_gateway.telemetry import Recorder
-from fw_gateway.telemetry.metrics import CIRCUIT, INFLIGHT, Instrument, Labels
+from fw_gateway.telemetry.metrics import CIRCUIT, INFLIGHT, REFUSED, Instrument, Labels
 from fw_gateway.upstream import Route, Upstreams
 from fw_gateway.values import Reply
 from fw_policies.estimate import Statistics
@@ -31,6 +32,7 @@ SAVE = 10.0
 """Seconds between snapshots of the statistics."""
 LAST_CALL = 1.0
 """Seconds that requests get after the drain is over, before their connections are closed."""
+PATIENCE = Patience()
 STATES = {"closed": 0.0, "probing": 0.5, "open": 1.0}
 _log = logging.getLogger("fw.gateway")
 Served = Callable[[Request], Awaitable[Reply]]
@@ -39,8 +41,8 @@ Served = Callable[[Request], Awaitable[Reply]]
 class Gateway:
     """The whole gateway in one object. `start` before anything, `stop` after everything."""
 
-    def __init__(self, config: Config) -> None:
-        """Wire it; nothing runs and nothing is opened but the ledger.
+    def __init__(self, config: Config, limits: Limits | None = None) -> None:
+        """Wire it; nothing runs and nothing is opened but the ledger. `limits`: others than the config's.
 
         Raises:
             LedgerError: the state directory cannot be used.
@@ -57,7 +59,7 @@ class Gateway:
         self._engine = engine = Engine(config, self._worlds, self.recorder, ledger=self._ledger, route=self.route)
         self._serving = Serving(config, engine, self._ledger, self.recorder.sampled)
         self._reading = Reading(config, self._ledger, self.recorder, self._worlds)
-        self.limits = Limits(config.server.max_body, config.server.max_in_flight)
+        self.limits = limits or limits_of(config)
         self.listening = False
         self.routes: tuple[tuple[str, str, Served], ...] = (
             ("POST", "/v1/chat/completions", self._serving.chat),
@@ -163,20 +165,25 @@ class Gateway:
     def web_app(self, key: Secret | None) -> web.Application:
         """The HTTP door."""
         app = web.Application(client_max_size=self.config.server.max_body, middlewares=[unmatched])
-        gate = Gate(key)
+        gate, limits = Gate(key), self.limits
         for method, path, endpoint in self.routes:
-            app.router.add_route(method, path, entry(endpoint, path, gate, self.limits))
+            expect = expectation(path, gate, limits)
+            app.router.add_route(method, path, entry(endpoint, path, gate, limits), expect_handler=expect)
+        app.cleanup_ctx.append(limits.watched)
         return app
 
-    def runner(self, key: Secret | None) -> web.AppRunner:
-        """What serves the HTTP door."""
-        return web.AppRunner(
+    def runner(self, key: Secret | None, patience: Patience = PATIENCE) -> Runner:
+        """What serves the HTTP door; `patience` is what a client may take."""
+        server = self.config.server
+        return Runner(
             self.web_app(key),
+            patience,
+            (server.max_connections, server.max_connections_per_address),
+            self.limits.refused,
             access_log=None,
             logger=http_log,
             handler_cancellation=True,
             auto_decompress=False,
-            keepalive_timeout=75.0,
             shutdown_timeout=LAST_CALL,
         )
 
@@ -200,6 +207,14 @@ class Gateway:
         for name, deployment in list(self._worlds.deployments.items()):
             yield INFLIGHT, (name,), float(deployment.busy.count)
             yield CIRCUIT, (name,), STATES[deployment.circuit.state]
+        for reason, count in list(self.limits.refused.items()):
+            yield REFUSED, (reason,), float(count)
+
+
+def limits_of(config: Config) -> Limits:
+    """What the config allows."""
+    server = config.server
+    return Limits(server.max_body, server.max_in_flight, max_bodies=server.max_bodies, max_lag=server.max_lag)
 
 
 def address(host: str, port: int) -> str:

@@ -1,9 +1,8 @@
 """HTTP to providers: one pool per upstream, connections only where the operator said, and the one map of exceptions to faults."""
 
 import asyncio
-import io
 import socket
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,8 +158,18 @@ async def send(
         headers.update(extra)
     if fresh:
         headers["Connection"] = "close"
-    data = body if len(body) < LARGE else io.BytesIO(body)
+    data: bytes | AsyncIterator[memoryview] = body
+    if len(body) >= LARGE:
+        headers["Content-Length"] = str(len(body))
+        data = _pieces(body)
     return await route.session.post(route.url(path), data=data, headers=headers, allow_redirects=False)
+
+
+async def _pieces(body: bytes) -> AsyncIterator[memoryview]:
+    """A body without a copy of it."""
+    view = memoryview(body)
+    for start in range(0, len(body), _READ):
+        yield view[start : start + _READ]
 
 
 _FAULTS: tuple[tuple[type[BaseException], str, str], ...] = (

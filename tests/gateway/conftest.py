@@ -12,9 +12,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from fw_gateway.app import Gateway
+from fw_gateway.app import PATIENCE, Gateway
 from fw_gateway.catalog.providers import providers
 from fw_gateway.config import Config, Endpoint, Secret, ServerConfig, TelemetryConfig
+from fw_gateway.middleware.connections import Patience
+from fw_gateway.middleware.limits import Limits
 from fw_gateway.values import Record
 from fw_policies import spec
 from fw_policies.model import MachinePrice, Target
@@ -51,6 +53,12 @@ class Client:
 
     def __init__(self, gateway: Gateway, url: str, session: aiohttp.ClientSession, records: list[Record]) -> None:
         self.gateway, self.url, self.session, self.records = gateway, url, session, records
+        self.door: Any = None
+        """What makes the gateway's connections."""
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection to write bytes to."""
+        return await asyncio.open_connection("127.0.0.1", int(self.url.rsplit(":", 1)[1]))
 
     async def post(self, path: str, body: bytes, **headers: str) -> tuple[int, dict[str, str], bytes]:
         """One exchange."""
@@ -108,9 +116,11 @@ async def until(condition: Callable[[], Any], seconds: float = 5.0) -> Any:
 
 
 @contextlib.asynccontextmanager
-async def running(config: Config, key: Secret | None = None) -> AsyncIterator[Client]:
+async def running(
+    config: Config, key: Secret | None = None, *, limits: Limits | None = None, patience: Patience = PATIENCE
+) -> AsyncIterator[Client]:
     """A gateway behind a free port; what it records is kept."""
-    gateway = Gateway(config)
+    gateway = Gateway(config, limits)
     records: list[Record] = []
     put = gateway.recorder.put
 
@@ -120,13 +130,15 @@ async def running(config: Config, key: Secret | None = None) -> AsyncIterator[Cl
 
     gateway.recorder.put = kept  # type: ignore[method-assign]
     await gateway.start()
-    runner = gateway.runner(key)
+    runner = gateway.runner(key, patience)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     gateway.listening = True
     try:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
-            yield Client(gateway, f"http://127.0.0.1:{runner.addresses[0][1]}", session, records)
+            found = Client(gateway, f"http://127.0.0.1:{runner.addresses[0][1]}", session, records)
+            found.door = runner.server
+            yield found
     finally:
         await runner.cleanup()
         await gateway.stop()

@@ -144,6 +144,12 @@ def _server(
         max_timeout=section.take("max_timeout", reader.seconds, usual.max_timeout),
         drain=section.take("drain", reader.seconds, usual.drain),
         max_in_flight=section.take("max_in_flight", reader.whole, usual.max_in_flight),
+        max_connections=section.take("max_connections", reader.whole, usual.max_connections),
+        max_connections_per_address=section.take(
+            "max_connections_per_address", reader.whole, usual.max_connections_per_address
+        ),
+        max_bodies=section.take("max_bodies", reader.size, usual.max_bodies),
+        max_lag=section.take("max_lag", reader.seconds, usual.max_lag),
         stand_in=section.take("stand_in", reader.text, None),
         state_dir=state,
     )

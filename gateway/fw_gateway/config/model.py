@@ -66,6 +66,13 @@ class ServerConfig:
     drain: float = 30.0
     """Seconds that requests in flight get after SIGTERM."""
     max_in_flight: int = 1000
+    max_connections: int = 8192
+    max_connections_per_address: int = 4096
+    """Of one IPv4 address, or of one IPv6 network (/64)."""
+    max_bodies: int = 512 * 1024 * 1024
+    """Bytes of all bodies that are under way together."""
+    max_lag: float = 0.2
+    """Seconds that the event loop may be late, again and again, before new work is refused."""
     stand_in: str | None = None
     """Model that serves, marked `degraded`, when a policy's baseline cannot run at all."""
     state_dir: str = ".fw"

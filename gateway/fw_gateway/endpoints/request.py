@@ -8,6 +8,8 @@ from typing import Any
 import orjson
 
 from fw_gateway import clock
+from fw_gateway.endpoints.duplicates import duplicate
+from fw_gateway.endpoints.large import loads
 from fw_gateway.errors import BadRequest, written
 from fw_gateway.values import Identity, Reply, Request, Trace
 from fw_policies.model import NANO_USD
@@ -30,28 +32,38 @@ def parse_object(body: bytes) -> dict[str, Any]:
     """The body as a JSON object.
 
     Raises:
-        BadRequest: it is not JSON, or no object; NaN and Infinity are not JSON.
+        BadRequest: it is not JSON, or no object, or too deep, or says twice what decisions are made by. NaN and Infinity are not JSON.
     """
     if not body:
         raise BadRequest("The body is empty.", hint="Send a JSON object.")
     try:
-        found = orjson.loads(body)
+        found = loads(body)
     except orjson.JSONDecodeError as fault:
         raise BadRequest(
             f"The body is not valid JSON: {fault}.", hint="NaN and Infinity are not JSON either."
         ) from None
     if not isinstance(found, dict):
         raise BadRequest(f"The body must be a JSON object, not {_kind(found)}.")
-    if body.count(b"{") + body.count(b"[") > DEPTH and _deeper(found, DEPTH):
+    if len(body) > 2 * DEPTH and _deeper(found, DEPTH):
         raise BadRequest(f"The body is nested deeper than {DEPTH} levels.")
+    if twice := duplicate(body, found):
+        raise BadRequest(f"`{twice}` stands twice in the body.", hint="Send it once.", param=twice)
     return found
 
 
-def _deeper(value: Any, levels: int) -> bool:
+def _deeper(found: dict[str, Any], levels: int) -> bool:
     """Whether containers are nested more than `levels` deep."""
-    inner = value.values() if isinstance(value, dict) else value
-    deep = [item for item in inner if isinstance(item, (dict, list))]
-    return bool(deep) and (levels <= 1 or any(_deeper(item, levels - 1) for item in deep))
+    layer: list[Any] = [found]
+    for _ in range(levels):
+        layer = [
+            item
+            for holder in layer
+            for item in (holder.values() if type(holder) is dict else holder)
+            if type(item) is dict or type(item) is list
+        ]
+        if not layer:
+            return False
+    return True
 
 
 def _kind(value: Any) -> str:
@@ -60,7 +72,7 @@ def _kind(value: Any) -> str:
         str: "a text",
         bool: "a truth value",
         int: "a number",
-        float: "a number",
+        float: "a number with a fraction, or beyond 64 bits",
         type(None): "null",
     }
     return names.get(type(value), "an object")

@@ -7,13 +7,14 @@ from collections.abc import Awaitable, Callable
 from math import ceil
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 from fw_gateway import clock
-from fw_gateway.errors import GatewayError, Internal, UnknownRoute, WrongMethod, written
+from fw_gateway.errors import BadRequest, GatewayError, Internal, UnknownRoute, WrongMethod, written
+from fw_gateway.middleware import shape
 from fw_gateway.middleware.auth import Gate
-from fw_gateway.middleware.limits import Limits
+from fw_gateway.middleware.limits import Limits, SlowBody
+from fw_gateway.middleware.sparing import Sparing
 from fw_gateway.providers.protocols import refused
 from fw_gateway.values import Reply, Request
 
@@ -25,22 +26,9 @@ _ID = re.compile(r"[\x21-\x7e]{1,128}")
 _NOTHING = b""
 
 
-class Malformed(logging.Filter):
-    """What is not HTTP is answered with 400 by the parser; in the log it is one line, not a traceback a scanner can multiply."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Shorten such a record; let everything pass."""
-        fault = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
-        if isinstance(fault, HttpProcessingError):
-            record.exc_info = None
-            record.levelno, record.levelname = logging.INFO, "INFO"
-            reason = str(fault.message).partition("\n")[0]
-            record.msg, record.args = "not HTTP, answered %s: %s", (fault.code, reason[:120])
-        return True
-
-
 http_log = logging.getLogger("fw.http")
-http_log.addFilter(Malformed())
+for _spared in (_log, http_log):
+    _spared.addFilter(Sparing())
 
 
 def request_id(request: web.Request) -> str:
@@ -55,11 +43,13 @@ def entry(endpoint: Endpoint, route: str, gate: Gate, limits: Limits) -> Handler
     async def handle(request: web.Request) -> web.StreamResponse:
         started_ns, started = clock.wall_ns(), clock.monotonic()
         name = request_id(request)
+        body = _NOTHING
         limits.enter()
         try:
             key = gate.check(request, route)
             limits.admit(request)
-            body = await limits.read(request) if request.method == "POST" else _NOTHING
+            if request.method == "POST":
+                body = await limits.read(request)
             asked = Request(
                 request.method,
                 route,
@@ -75,6 +65,8 @@ def entry(endpoint: Endpoint, route: str, gate: Gate, limits: Limits) -> Handler
             )
             reply = await endpoint(asked)
             return await respond(request, reply, name)
+        except SlowBody as error:
+            return await _dismiss(request, refuse(request, error, name, route))
         except GatewayError as error:
             return refuse(request, error, name, route)
         except (asyncio.CancelledError, ConnectionError):
@@ -85,9 +77,33 @@ def entry(endpoint: Endpoint, route: str, gate: Gate, limits: Limits) -> Handler
                 request, Internal("This is a bug of the gateway.", hint=f"Report request {name}."), name, route
             )
         finally:
-            limits.leave()
+            limits.leave(len(body))
 
     return handle
+
+
+def expectation(route: str, gate: Gate, limits: Limits) -> Callable[[web.Request], Awaitable[None]]:
+    """What answers `Expect: 100-continue`: nothing where the handler is going to refuse, so that the body is never sent."""
+
+    async def answer(request: web.Request) -> None:
+        try:
+            shape.check(request)
+            gate.check(request, route)
+            limits.admit(request)
+        except GatewayError:
+            return
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    return answer
+
+
+async def _dismiss(request: web.Request, response: web.Response) -> web.Response:
+    """Answer and close at once: the rest of a body that does not come is not waited for."""
+    await response.prepare(request)
+    await response.write_eof()
+    request.protocol.force_close()
+    return response
 
 
 def _address(request: web.Request) -> tuple[str, int]:
@@ -134,13 +150,18 @@ def refuse(request: web.Request, error: GatewayError, name: str, route: str = ""
 
 @web.middleware
 async def unmatched(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Unknown routes and wrong methods, in the same shape as every other error."""
+    """Requests in no proper form, unknown routes and wrong methods, in the same shape as every other error."""
     try:
+        shape.check(request)
         return await handler(request)
+    except BadRequest as fault:
+        response = refuse(request, fault, request_id(request))
+        response.force_close()
+        return response
     except web.HTTPMethodNotAllowed as fault:
         allowed = ", ".join(sorted(fault.allowed_methods))
         error: GatewayError = WrongMethod(
-            f"{request.method} is not served at {request.path[:100]}.", hint=f"Use {allowed}."
+            f"{request.method[:20]} is not served at {request.path[:100]}.", hint=f"Use {allowed}."
         )
         response = refuse(request, error, request_id(request))
         response.headers["Allow"] = allowed

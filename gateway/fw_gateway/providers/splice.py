@@ -51,10 +51,14 @@ def with_model(body: bytes, model: str) -> bytes:
     name = orjson.dumps(model)
     # One key of that spelling, and none spelt with escapes: then it is the top-level one.
     found = _MODEL.search(body) if body.count(b'"model"') == 1 and b"\\u006" not in body else None
-    return body[: found.start(1)] + name + body[found.end(1) :] if found else replaced(body, "model", name)
+    if found is None:
+        return replaced(body, "model", name)
+    view = memoryview(body)  # a slice of a large body would be one more copy of it
+    return b"".join((view[: found.start(1)], name, view[found.end(1) :]))
 
 
 def with_member(body: bytes, name: str, value: Any) -> bytes:
     """The object with one more member, which it has not yet; it must have another."""
     brace = body.index(b"{") + 1
-    return body[:brace] + orjson.dumps({name: value})[1:-1] + b"," + body[brace:]
+    view = memoryview(body)
+    return b"".join((view[:brace], orjson.dumps({name: value})[1:-1], b",", view[brace:]))

@@ -102,10 +102,14 @@ CIRCUIT = Instrument(
     "fw.deployment.circuit.state", "gauge", "1", ("fw.attempt.deployment",),
     "0 closed, 0.5 probing, 1 open.", "fw_deployment_circuit_state",
 )  # fmt: skip
+REFUSED = Instrument(
+    "fw.requests.refused", "counter", "{request}", ("reason",),
+    "Requests and connections that were refused at the border, or closed because they were slow.", "fw_requests_refused",
+)  # fmt: skip
 
 INSTRUMENTS = (
     OPERATION_DURATION, TIME_TO_FIRST_CHUNK, TOKEN_USAGE, HTTP_DURATION, CALL_DURATION, CALL_OVERHEAD, CALL_COST, ATTEMPTS,
-    DECISIONS, ROUTE_DURATION, ESTIMATE_ERROR, DROPPED, INFLIGHT, CIRCUIT,
+    DECISIONS, ROUTE_DURATION, ESTIMATE_ERROR, DROPPED, INFLIGHT, CIRCUIT, REFUSED,
 )  # fmt: skip
 
 Labels = tuple[str | int | None, ...]

@@ -1,0 +1,99 @@
+"""Large JSON bodies parsed without holding them three times: their long plain texts (images, mostly) are cut out first and put back after."""
+
+from typing import Any
+
+import orjson
+
+from fw_gateway import clock
+
+LARGE = 2**22
+"""Bytes from which a body is large."""
+LONG = 2**16
+"""Bytes from which a text is long."""
+LOOKS = 10_000
+"""Quotation marks that are looked at; what follows them is parsed as it stands."""
+_PIECE = 2**18
+
+
+def loads(body: bytes) -> Any:
+    """What `orjson.loads` makes of it.
+
+    Raises:
+        orjson.JSONDecodeError: it is not JSON.
+    """
+    spans = _long(body) if len(body) >= LARGE else []
+    if 2 * sum(end - start for start, end in spans) < len(body):
+        return orjson.loads(body)
+    mark, view, last = f"{clock.secret()}:", memoryview(body), 0
+    pieces: list[bytes | memoryview] = []
+    for number, (start, end) in enumerate(spans):
+        pieces += [view[last:start], f"{mark}{number}".encode()]
+        last = end
+    try:
+        found = orjson.loads(b"".join([*pieces, view[last:]]))
+    except orjson.JSONDecodeError:
+        return orjson.loads(body)  # says where in the whole
+    texts = {f"{mark}{number}": span for number, span in enumerate(spans)}
+    todo = [found]
+    while todo:
+        holder = todo.pop()
+        for key, value in list(holder.items() if isinstance(holder, dict) else enumerate(holder)):
+            if isinstance(value, (dict, list)):
+                todo.append(value)
+            elif isinstance(value, str) and value in texts:
+                start, end = texts[value]
+                holder[key] = str(view[start:end], "ascii")
+    return found
+
+
+def _long(body: bytes) -> list[tuple[int, int]]:
+    """Where long plain texts begin and end, without their marks, as far as `LOOKS` go."""
+    spans, position = [], 0
+    for _ in range(LOOKS):
+        start = body.find(b'"', position) + 1
+        end = body.find(b'"', start) if start else -1
+        if end < 0:
+            break
+        if _escaped(body, end):
+            end = _end(body, end)
+            if end < 0:
+                break
+        elif (
+            end - start >= LONG and not body[end + 1 : end + 64].lstrip().startswith(b":") and _plain(body, start, end)
+        ):
+            spans.append((start, end))
+        position = end + 1
+    return spans
+
+
+def _escaped(body: bytes, position: int) -> bool:
+    """Whether an odd number of backslashes stands before."""
+    first = position
+    while body[first - 1] == 0x5C:
+        first -= 1
+    return (position - first) % 2 == 1
+
+
+def _end(body: bytes, position: int) -> int:
+    """Where a text ends that goes on behind the escaped mark at `position`; -1: too far away to look."""
+    for _ in range(LOOKS):
+        position = body.find(b'"', position + 1)
+        if position < 0 or not _escaped(body, position):
+            return position
+    return -1
+
+
+def _plain(body: bytes, start: int, end: int) -> bool:
+    """Whether the text is ASCII without escapes, and valid."""
+    if body.find(b"\\", start, end) >= 0:
+        return False
+    view = memoryview(body)
+    try:
+        for first in range(start, end, _PIECE):
+            piece = bytes(view[first : min(first + _PIECE, end)])
+            if not piece.isascii():
+                return False
+            orjson.loads(b'"%b"' % piece)
+    except orjson.JSONDecodeError:
+        return False
+    return True
