@@ -315,6 +315,8 @@ class Plan:
     exploration: "Exploration | None" = None
     """What may be tried in its place now and then; None: nothing."""
     otherwise: str = "baseline"
+    failure_domains: int = 1
+    """How many of its first targets must share no provider and no zone, where that can be."""
     certificate: Mapping[str, float | str] | None = None
     """What proves its line about quality: lock, promise, outcome, of, confidence, quality, slack, tested, expires. None: uncertified."""
     evidence: Mapping[str, float | str | None] = field(default_factory=dict)

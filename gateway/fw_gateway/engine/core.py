@@ -11,6 +11,7 @@ import orjson
 from fw_gateway import clock
 from fw_gateway.attempt import Opened
 from fw_gateway.config import Config, Endpoint
+from fw_gateway.engine.balance import Balancer
 from fw_gateway.engine.choice import Chooser
 from fw_gateway.engine.facts import facts
 from fw_gateway.engine.journey import Asking, Committed, Exhausted, Journey, drive
@@ -64,6 +65,7 @@ class Engine:
     ) -> None:
         """`route` finds the way to an endpoint, starting what must be started first; `ledger` keeps what exploring spends."""
         self._chooser = Chooser(ledger)
+        self._balancer = Balancer(worlds)
         self._config = config
         self._worlds = worlds
         self._recorder = recorder
@@ -120,7 +122,8 @@ class Engine:
             record.routing = clock.monotonic() - start
             if not plan.targets:
                 raise NoCandidate(*self._nobody(plan))
-            journey.walk = flow(plan)
+            sticky = policy is not None and bool(policy.rules(known).sticky)
+            journey.walk = flow(self._balancer.order(plan, call, sticky=sticky))
             return await self._walk(journey)
 
         return await self._guarded(journey, begun())
@@ -285,14 +288,16 @@ class Engine:
             body = relayed(fault, record.call)
             headers["Content-Type"] = fault.content_type if body is fault.body else "application/json"
             headers["x-should-retry"] = "false"
-            if fault.retry_after is not None:
-                headers["Retry-After"] = str(ceil(fault.retry_after))
+            wait = _wait(journey)
+            if wait is not None:
+                headers["Retry-After"] = str(ceil(wait))
             self._settle(journey, fault.status, failed=True)
             return Reply(fault.status, headers, body, record)
         names = ", ".join(dict.fromkeys(failed.target.deployment for failed in found.failures))
         error: GatewayError = UpstreamFailed(f"{names}: {fault.message}.", hint=cure(fault))
         if fault.error_type == "timeout":
             error = DeadlineExceeded(f"{names}: {fault.message}.", hint="Raise x-request-timeout or the ttft_limit.")
+        error.retry_after = _wait(journey)
         self._settle(journey, error.status, failed=True)
         return refusal(error, record)
 
@@ -334,3 +339,11 @@ class Engine:
         seconds = {one.attempt.number: one.machine_seconds for one in journey.tries if one.machine_seconds is not None}
         self._worlds.observe(journey.record, seconds)
         self._recorder.put(journey.record)
+
+
+def _wait(journey: Journey) -> float | None:
+    """Seconds after which another call may fare better, as far as providers said, or because the retry budget is spent now."""
+    told = journey.fault.retry_after
+    if told is None:
+        told = journey.retry_after
+    return 1.0 if told is None and journey.spent else told

@@ -18,6 +18,10 @@ class Journey:
     tries: list[Try] = field(default_factory=list)
     fault: Fault = field(default_factory=lambda: Fault("_OTHER", "nothing was tried"))
     backoff: float = 0.0
+    spent: bool = False
+    """Another try was not made because the retry budget of its group is spent."""
+    retry_after: float | None = None
+    """The soonest of what providers asked to be left alone for, in seconds."""
     walk: Flow | None = None
     failures: list[Failed] = field(default_factory=list)
     rejection: Verdict | None = None
