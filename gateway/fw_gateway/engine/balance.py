@@ -11,6 +11,10 @@ from fw_policies.rules.balance import equals, led
 
 MEMORY = 20_000
 """Runs, threads and prefixes whose place is remembered; the one that was quiet for longest is forgotten first."""
+SLOW = 0.95
+"""Share of answers that begin sooner than one that is hedged."""
+SOONEST = 0.3
+"""Seconds before which nothing is hedged."""
 _PLANS = 4096
 """Plans whose equals are remembered; then all are forgotten."""
 
@@ -36,6 +40,11 @@ class Balancer:
         first = due[0] if due else self._pick(call, group, load, sticky=sticky)
         ranked = sorted(range(len(group)), key=lambda index: (index != first, load[index]))
         return led(plan, [group[index] for index in ranked])
+
+    def patience(self, plan: Plan, call: Call) -> float | None:
+        """Seconds after which this call's first target is slow to begin: longer than 95 of its last 100 answers took; None: not known."""
+        found = self._worlds.deployments[plan.targets[0].deployment].pace.percentile(SLOW, stream=call.stream)
+        return None if found is None else max(SOONEST, found)
 
     def _group(self, plan: Plan) -> tuple[Target, ...]:
         known = self._equals.get(id(plan))

@@ -35,7 +35,7 @@ from fw_gateway.state import Worlds
 from fw_gateway.state.runs import Runs
 from fw_gateway.upstream import Route
 from fw_gateway.values import Call, Record, Reply
-from fw_policies.flow import Answer, Failed, Open, Told, Verdict, Verify, flow
+from fw_policies.flow import Answer, Failed, Open, Quiet, Told, Verdict, Verify, flow
 from fw_policies.model import Plan
 from fw_policies.spec import Policy, checks
 
@@ -123,7 +123,10 @@ class Engine:
             if not plan.targets:
                 raise NoCandidate(*self._nobody(plan))
             sticky = policy is not None and bool(policy.rules(known).sticky)
-            journey.walk = flow(self._balancer.order(plan, call, sticky=sticky))
+            ordered = self._balancer.order(plan, call, sticky=sticky)
+            patience = self._balancer.patience(ordered, call) if plan.hedge else None
+            journey.races = patience is not None
+            journey.walk = flow(ordered, hedge_after=patience)
             return await self._walk(journey)
 
         return await self._guarded(journey, begun())
@@ -177,7 +180,7 @@ class Engine:
             self._settle(journey, error.status, failed=True)
             return refusal(error, record)
 
-    def _next(self, journey: Journey) -> Callable[[Open], Awaitable[Opened | Failed]]:
+    def _next(self, journey: Journey) -> Callable[[Open], Awaitable[Opened | Failed | Quiet]]:
         return lambda ask: self._trying.open(journey, ask)
 
     async def _walk(self, journey: Journey, told: Told = None) -> Reply:
@@ -329,6 +332,8 @@ class Engine:
             record.outcome = "failed"
         elif len(record.attempts) > 1 and any(attempt.outcome == "rejected" for attempt in record.attempts):
             record.outcome = "cascaded"
+        elif any(attempt.reason == "hedge" for attempt in record.attempts):
+            record.outcome = "hedged"
         elif len(record.attempts) > 1:
             record.outcome = "fell_back" if len(deployments) > 1 else "retried"
         if record.call.identity.run and (cost := record.cost):

@@ -12,7 +12,7 @@ from fw_gateway.state import Worlds, budget
 from fw_gateway.state.health import CLOSED
 from fw_gateway.upstream import Route
 from fw_gateway.values import Fault
-from fw_policies.flow import Failed, Open
+from fw_policies.flow import Failed, Open, Quiet
 from fw_policies.model import Target
 
 MAX_ATTEMPTS = 3
@@ -31,13 +31,15 @@ class Trying:
         self._route = route
         self._endpoints = {endpoint.target.deployment: endpoint for endpoint in config.endpoints}
 
-    async def open(self, journey: Journey, ask: Open) -> Opened | Failed:
+    async def open(self, journey: Journey, ask: Open) -> Opened | Failed | Quiet:
         """One target: an attempt, and one more at the same place when that may help."""
         target, plan = ask.target, journey.record.plan
         spent, cost = journey.record.call.identity.budget, journey.record.cost
         if ask.cascade and spent is not None and cost is not None and cost >= spent:
             return Failed(target, Fault("budget_exceeded", "the run's budget is spent"), retryable=False)
-        refused = self._refused(journey, ask)
+        if ask.hedge and not self._may_hedge(target):
+            return Quiet()
+        refused = None if ask.hedge else self._refused(journey, ask)
         if refused is not None:
             return Failed(target, refused)
         again = not (plan is not None and plan.explored and target == plan.targets[0])  # one try, paid from its purse
@@ -59,6 +61,10 @@ class Trying:
                 return Failed(target, found, retryable=found.retryable)
             journey.backoff = pause
             await asyncio.sleep(pause)
+
+    def _may_hedge(self, target: Target) -> bool:
+        """Whether a second request may go there, beside one that is slow."""
+        return self._well(target) and self._worlds.budget(target).hedge(clock.monotonic())
 
     def _refused(self, journey: Journey, ask: Open) -> Fault | None:
         """Why this target is not tried now: it rests, or its group has no retries left; None: it may be."""
@@ -124,9 +130,11 @@ class Trying:
             route = await self._route(endpoint)
         except GatewayError as error:
             return Fault("connection_error", f"{error.message} {error.hint}".strip(), exception=type(error).__name__)
-        previous = journey.tries[-1].attempt if journey.tries else None
-        same = previous is not None and previous.target.deployment == target.deployment
-        reason = "initial" if previous is None else "retry" if same else "cascade" if ask.cascade else "fallback"
+        tried = [one.attempt for one in reversed(journey.tries)]
+        before = next((one for one in tried if one.target.deployment == target.deployment), None)
+        same, previous = before is not None, before or next(iter(tried), None)
+        reason = "hedge" if ask.hedge else "cascade" if ask.cascade else "fallback"
+        reason = "initial" if previous is None else "retry" if same else reason
         one = begin(
             call,
             target,
@@ -143,7 +151,11 @@ class Trying:
         plan = journey.record.plan
         one.effort = plan.effort if plan is not None else None
         one.lossless = plan is not None and plan.lossless
-        found = await run(one)
+        try:
+            found = await run(one)
+        except asyncio.CancelledError:
+            self._waited(one)
+            raise
         self._paced(one, found)
         return await held(one, found) if ask.hold and isinstance(found, Opened) else found
 
@@ -156,6 +168,13 @@ class Trying:
         tokens = attempt.usage.output_tokens if attempt.usage is not None else None
         pace = self._worlds.deployments[attempt.target.deployment].pace
         pace.add(took, now, stream=call.stream, size=len(call.body), tokens=tokens)
+
+    def _waited(self, one: Try) -> None:
+        """Nobody waits for it any longer: it would have taken longer still."""
+        now = clock.monotonic()
+        pace = self._worlds.deployments[one.attempt.target.deployment].pace
+        if now - one.attempt.started > pace.seconds(now, stream=one.call.stream):
+            pace.add(now - one.attempt.started, now, stream=one.call.stream, size=len(one.call.body))
 
 
 def _together(one: Target, other: Target) -> bool:

@@ -30,6 +30,7 @@ TOLD = frozenset(
         "explore",
         "sticky",
         "balance",
+        "hedge",
     }
 )
 """Rules whose notes are reasons that people want to read."""
