@@ -29,6 +29,10 @@ NOT_SENT = frozenset(
 """Exceptions by which a request never left."""
 NOT_OURS = frozenset({400, 404, 405, 409, 413, 415, 422, 501})
 """Statuses by which an upstream blames the request: every target would say the same."""
+KEY = frozenset({401, 402, 403})
+"""Statuses by which an upstream blames the gateway's own key."""
+SPENT = frozenset({"insufficient_quota", "billing_hard_limit_reached", "quota_exceeded"})
+"""Codes by which it says that the account has nothing left; their status is often 429, and no pause helps."""
 
 
 @dataclass(slots=True)
@@ -255,6 +259,7 @@ async def _refusal(one: Try, response: aiohttp.ClientResponse) -> Fault:
         message or f"the upstream answered {status}",
         status=status,
         retryable=status not in NOT_OURS,
+        key=status in KEY or code in SPENT,
         retry_after=retry_after(response.headers.get("Retry-After"), response.headers.get("retry-after-ms")),
         body=body if message and "json" in kind and not rest else None,
         content_type=kind or "application/json",

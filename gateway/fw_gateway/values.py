@@ -155,6 +155,8 @@ class Fault:
     """Nothing was sent: the request is the caller's to mend, unless another target can take it as it is."""
     exception: str = ""
     """Class name of the exception it was made from."""
+    key: bool = False
+    """The provider refused the gateway's key, or what it may spend is spent: another try there says the same for a while."""
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ too. A flow that returns has nothing left to try.
 """
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fw_policies.model import Plan, Target
@@ -21,18 +21,22 @@ class Open:
     hold: bool = False
     cascade: bool = False
     """What was tried before gave an answer that was rejected, it did not fail."""
+    patience: float | None = None
+    """Seconds after which `Quiet` is told while it stays open; None: it is waited for."""
+    hedge: bool = False
+    """Beside what is open and quiet; where that is not allowed now, `Quiet` is told at once and nothing is opened."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Let this many seconds pass while what is open stays open."""
+    """Let this many seconds pass while what is open stays open; None: until there is news of it."""
 
-    seconds: float
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The target opened last failed before its first content. `fault` belongs to the driver."""
+    """A target that was opened failed before its first content. `fault` belongs to the driver."""
 
     target: Target
     fault: Any
@@ -123,14 +127,50 @@ def cascade(plan: Plan) -> Flow:
         yield last
 
 
+def hedge(plan: Plan, after: float) -> Flow:
+    """The first target, and beside it, when it is quiet for `after` seconds, another of its model; the first content of the two commits.
+
+    When both have failed, the others are tried in order.
+    """
+    first, rest = plan.targets[0], list(plan.targets[1:])
+    told = yield Open(first, patience=after)
+    if isinstance(told, Quiet):
+        opened = [first]
+        second = next((target for target in rest if target.model == first.model), None)
+        if second is not None:
+            told = yield Open(second, hedge=True)
+            if not isinstance(told, Quiet):
+                opened.append(second)
+                rest.remove(second)
+        while True:
+            if isinstance(told, Failed):
+                if not told.retryable:
+                    return
+                opened.remove(told.target)
+            if not opened:
+                break
+            told = yield Wait()
+    if isinstance(told, Failed) and not told.retryable:
+        return
+    yield from fall_back(replace(plan, targets=tuple(rest)))
+
+
 FLOWS = {"single": single, "fall_back": fall_back, "cascade": cascade}
-"""Strategy -> flow. A mixture is drawn from before it is walked; hedge takes its place here."""
+"""Strategy -> flow. A mixture is drawn from before it is walked."""
 
 
-def flow(plan: Plan) -> Flow:
+def flow(plan: Plan, *, hedge_after: float | None = None) -> Flow:
     """The flow that walks `plan`; with checks to pass, every walk holds its answers.
+
+    `hedge_after`: seconds after which a plan that may be hedged is; None: nobody knows how long is long.
 
     Raises:
         KeyError: for a strategy nobody walks yet.
     """
-    return cascade(plan) if plan.verify else FLOWS[plan.strategy](plan)
+    if plan.verify:
+        return cascade(plan)
+    return (
+        hedge(plan, hedge_after)
+        if plan.hedge and hedge_after is not None and not plan.explored
+        else FLOWS[plan.strategy](plan)
+    )

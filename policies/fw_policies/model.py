@@ -315,6 +315,10 @@ class Plan:
     exploration: "Exploration | None" = None
     """What may be tried in its place now and then; None: nothing."""
     otherwise: str = "baseline"
+    hedge: bool = False
+    """A second deployment of the first target's model may be asked while that one is quiet for unusually long."""
+    failure_domains: int = 1
+    """How many of its first targets must share no provider and no zone, where that can be."""
     certificate: Mapping[str, float | str] | None = None
     """What proves its line about quality: lock, promise, outcome, of, confidence, quality, slack, tested, expires. None: uncertified."""
     evidence: Mapping[str, float | str | None] = field(default_factory=dict)

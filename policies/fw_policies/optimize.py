@@ -4,7 +4,20 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from fw_policies.model import Candidate, Facts, Note, Outlook, Plan, Target, World
-from fw_policies.rules import choose, effort, evidence, explore, hard, locked, proofs, requirements, verify, whole
+from fw_policies.rules import (
+    balance,
+    choose,
+    effort,
+    evidence,
+    explore,
+    hard,
+    hedge,
+    locked,
+    proofs,
+    requirements,
+    verify,
+    whole,
+)
 from fw_policies.rules.ask import Ask, Screen, is_hard
 from fw_policies.spec import Policy
 
@@ -26,9 +39,11 @@ RULES: tuple[Rule, ...] = (
     choose.baseline,
     choose.stand_in,
     choose.fall_back,
+    balance.balance,
     evidence.evidence,
     effort.effort,
     verify.verify,
+    hedge.hedge,
     whole.whole,
     explore.explore,
     proofs.proofs,
@@ -147,7 +162,7 @@ def pinned(facts: Facts, world: World) -> Plan:
         prices=world.prices,
         otherwise="refuse",
     )
-    return verify.declared(plan, facts)
+    return verify.declared(balance.spread(plan), facts)
 
 
 def _pinned(target: Target, facts: Facts, world: World) -> Candidate:

@@ -10,7 +10,7 @@ import pytest
 from fw_gateway.config import Secret
 from fw_gateway.middleware.limits import Limits
 from tests.gateway.conftest import Client, config_of, endpoint, running, text_of, until
-from tests.gateway.upstream import HELLO, ROLE, STOP, Exchange, Script, Upstream, completion, silent, stalls
+from tests.gateway.upstream import HELLO, ROLE, STOP, Exchange, Script, Upstream, completion, silent, stalls, status
 
 ALLOWANCE = 0.2
 """Seconds after which the upstream must know that the client has gone."""
@@ -56,6 +56,22 @@ async def test_a_client_that_leaves_stops_the_upstream(
     assert attempt.stream_outcome == ("client_disconnected" if seen else "")
     assert client.gateway._worlds.deployments["one@here"].busy.count == 0
     assert len(client.records) == 1
+
+
+async def test_a_client_that_leaves_while_it_is_tried_again_stops_that(client: Client, upstream: Upstream) -> None:
+    """The provider asked for a second of patience; the client had less: nobody is asked again, and the record is written."""
+    upstream.scripts["one"] = status(429, "Retry-After: 1")
+    _, writer = await asyncio.open_connection("127.0.0.1", int(client.url.rsplit(":", 1)[1]))
+    body = json.dumps({"model": "one", "messages": [{"role": "user", "content": "Hi"}]}).encode()
+    writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+    await until(lambda: client.gateway._worlds.deployments["one@here"].circuit.limited_until)
+    left = time.monotonic()
+    writer.close()
+    record = await client.recorded()
+    assert time.monotonic() - left < ALLOWANCE
+    assert (record.status, record.error_type) == (499, "client_disconnected")
+    assert len(upstream.log) == 1
+    assert client.gateway.limits.in_flight == 0
 
 
 LATE = {

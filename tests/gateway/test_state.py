@@ -7,7 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fw_gateway.state.health import CLOSED, LONGEST, OPEN, PROBING, REST, TRIP, Busy, Circuit
+from fw_gateway.state.health import (
+    CLOSED,
+    KEY_REST,
+    LEAST,
+    LONGEST,
+    OPEN,
+    PROBING,
+    REST,
+    SAMPLES,
+    TRIP,
+    Busy,
+    Circuit,
+)
 from fw_policies.model import Facts
 from tests.gateway.conftest import Client, config_of, endpoint, running
 from tests.gateway.upstream import Upstream, status
@@ -35,7 +47,7 @@ def test_a_deployment_rests_after_five_failures_in_a_row() -> None:
 
 
 def test_one_probe_at_a_time_decides() -> None:
-    """Half open, one call is let in; its success closes the circuit, its failure doubles the rest."""
+    """Half open, one call is let in, a second apart; two successes close the circuit, a failure doubles the rest."""
     circuit = tripped()
     circuit.blocked(REST)
     assert circuit.admit(REST)
@@ -45,10 +57,71 @@ def test_one_probe_at_a_time_decides() -> None:
     assert circuit.blocked(REST + 2 + 2 * REST - 0.1) == "cooldown"
     circuit.blocked(REST + 2 + 2 * REST)
     assert circuit.admit(100)
-    circuit.observe(ok=True, now=100)
+    circuit.observe(ok=True, now=100.1)
+    assert circuit.state == PROBING
+    assert not circuit.admit(100.9)
+    assert circuit.admit(101)
+    circuit.observe(ok=True, now=101)
     assert circuit.state == CLOSED
-    assert circuit.admit(100)
-    assert circuit.admit(100)
+    assert circuit.admit(101)
+    assert circuit.admit(101)
+
+
+def test_half_of_its_answers_failing_rests_a_deployment_too() -> None:
+    """Never five in a row, but ten of twenty within ten seconds; the same over a longer time does not count."""
+    for spacing, state in ((0.4, OPEN), (1.0, CLOSED)):
+        circuit = Circuit()
+        for number in range(SAMPLES):
+            circuit.observe(ok=number % 2 == 0, now=100 + number * spacing)
+        assert circuit.state == state
+
+
+@given(st.integers(0, 12), st.floats(0, 1, exclude_max=True))
+def test_rests_double_up_to_five_minutes_and_spread_by_a_fifth(rests: int, draw: float) -> None:
+    """Those that tripped together do not come back together."""
+    circuit = Circuit(rests=rests)
+    for _ in range(TRIP):
+        circuit.observe(ok=False, now=50, draw=draw)
+    whole = min(LONGEST, REST * 2**rests)
+    assert 0.8 * whole <= circuit.until - 50 < 1.2 * whole + 1e-9
+
+
+def test_answers_given_while_it_rests_heal_it() -> None:
+    """Nobody else was left, it was asked all the same, and answered twice; an answer that began before says nothing."""
+    circuit = tripped(now=5)
+    assert not circuit.observe(ok=True, now=6, began=4)
+    assert not circuit.observe(ok=True, now=6, began=4)
+    assert not circuit.observe(ok=True, now=7, began=6)
+    assert circuit.observe(ok=True, now=8, began=6)
+    assert circuit.state == CLOSED
+
+
+def test_what_was_out_comes_back_slowly() -> None:
+    """After a pause that its provider asked for, or a rest: a tenth at first, all of it ten seconds later."""
+    circuit = Circuit()
+    assert circuit.share(100) == 1
+    circuit.limit(5, 100)
+    assert circuit.share(105) == LEAST
+    assert circuit.share(110) == pytest.approx(0.5)
+    assert circuit.share(115) == 1
+
+
+def test_a_refused_key_closes_its_deployment_for_longer_each_time() -> None:
+    """401 and 402 at once, 403 only at the third in a row: one may be about one request."""
+    circuit = Circuit()
+    assert not circuit.refused(403, 0)
+    assert not circuit.refused(403, 0)
+    circuit.observe(ok=True, now=0)
+    assert not circuit.refused(403, 0)
+    assert not circuit.refused(403, 0)
+    assert circuit.refused(403, 0)
+    assert circuit.blocked(KEY_REST - 1) == "unhealthy"
+    assert circuit.blocked(KEY_REST) == ""
+    assert circuit.refused(401, KEY_REST)
+    assert circuit.blocked(KEY_REST + 2 * KEY_REST - 1) == "unhealthy"
+    circuit.observe(ok=True, now=1000)
+    assert circuit.refused(402, 1000)
+    assert circuit.blocked(1000 + KEY_REST) == ""
 
 
 def test_a_probe_that_never_ends_is_replaced() -> None:
@@ -101,13 +174,13 @@ def test_shares_of_a_machine_add_up_to_the_time_it_was_busy(calls: list[tuple[fl
 async def test_a_deployment_that_rests_is_not_asked(client: Client, upstream: Upstream) -> None:
     """Five failures, and the pair's first deployment is left out until its rest is over."""
     upstream.scripts["bad"] = status(502)
-    for _ in range(4):
+    for _ in range(TRIP):
         assert (await client.chat("pair"))[0] == 200
     asked = upstream.count("bad")
-    assert asked <= TRIP + 1
+    assert asked == TRIP
     assert (await client.chat("pair"))[0] == 200
     assert upstream.count("bad") == asked
-    record = await client.recorded(5)
+    record = await client.recorded(TRIP + 1)
     assert record.plan is not None
     assert [candidate.excluded for candidate in record.plan.candidates] == ["cooldown", ""]
 

@@ -1,11 +1,14 @@
 """Streams: nothing goes out before the first content, nothing is retried after it, and a stream cut short never looks whole."""
 
+import asyncio
+import contextlib
 import json
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.gateway.conftest import Client, config_of, endpoint, running, text_of
+from tests.gateway.conftest import Client, config_of, endpoint, running, text_of, until
 from tests.gateway.upstream import (
     BILL,
     DONE,
@@ -14,6 +17,7 @@ from tests.gateway.upstream import (
     STOP,
     USAGE,
     WORLD,
+    Exchange,
     Script,
     Upstream,
     breaks,
@@ -96,6 +100,70 @@ async def test_what_fails_before_content_falls_back_unseen(client: Client, upstr
     assert [event for event in events if "error" in event] == []
     assert events[-1] == "[DONE]"
     assert (await client.recorded()).outcome == "fell_back"
+
+
+def pings(*found: bytes, every: float = 0.05) -> Script:
+    """Some events, then nothing but comments for as long as anyone listens."""
+
+    async def script(exchange: Exchange) -> None:
+        await exchange.events(*found)
+        while not exchange.gone.is_set():
+            await exchange.chunk(b": ping\n\n")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(every):
+                    await exchange.gone.wait()
+        exchange.cut()
+
+    return script
+
+
+async def test_pings_are_no_progress(upstream: Upstream, tmp_path: Path) -> None:
+    """A stream that only says that it is alive ends at the stall limit, in band, and its connection with it."""
+    upstream.scripts["one"] = pings(ROLE, HELLO)
+    async with running(config_of(tmp_path, endpoint("one", "here", upstream.url, stall_limit=0.5))) as client:
+        start = time.monotonic()
+        code, events = await client.stream("one")
+        took = time.monotonic() - start
+        assert code == 200
+        assert text_of(events[:-1]) == "Hello"
+        assert json.loads(events[-1])["error"]["code"] == "timeout"
+        assert 0.4 < took < 1.5
+        await until(upstream.log[0].gone.is_set)
+        assert client.gateway._worlds.deployments["one@here"].busy.count == 0
+        assert client.gateway._worlds.deployments["one@here"].circuit.failures == 1
+
+
+async def test_pings_before_the_first_token_do_not_move_its_limit(upstream: Upstream, tmp_path: Path) -> None:
+    """The next deployment answers, as if nothing had come."""
+    upstream.scripts["bad"] = pings(ROLE)
+    endpoints = (
+        endpoint("pair", "bad", upstream.url, "bad", ttft_limit=0.4),
+        endpoint("pair", "good", upstream.url, "good"),
+    )
+    async with running(config_of(tmp_path, *endpoints)) as client:
+        start = time.monotonic()
+        assert text_of((await client.stream("pair"))[1]) == "Hello world"
+        assert 0.35 < time.monotonic() - start < 1.4
+
+
+async def test_pings_between_words_harm_nothing(upstream: Upstream, tmp_path: Path) -> None:
+    """Words that come in time are what counts, however long all of them take."""
+
+    async def slowly(exchange: Exchange) -> None:
+        await exchange.events(ROLE)
+        for _ in range(5):
+            for _ in range(4):
+                await exchange.chunk(b": ping\n\n")
+                await asyncio.sleep(0.05)
+            await exchange.chunk(HELLO)
+        for found in (STOP, DONE, b""):
+            await exchange.chunk(found)
+
+    upstream.scripts["one"] = slowly
+    async with running(config_of(tmp_path, endpoint("one", "here", upstream.url, stall_limit=0.6))) as client:
+        _, events = await client.stream("one")
+        assert text_of(events) == 5 * "Hello"
+        assert events[-1] == "[DONE]"
 
 
 AFTER = {

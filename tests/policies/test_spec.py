@@ -101,7 +101,6 @@ def test_impossible_lines_are_refused_with_the_reason(line: str, words: str) -> 
     [
         {"extends": ["org"]},
         {"default": {"priority": "high"}},
-        {"default": {"allow": ["hedge"]}},
         {"default": {"allow": ["best_of_n"]}},
     ],
 )

@@ -108,7 +108,7 @@ def test_the_first_case_that_holds_is_the_one() -> None:
         ({"require": ["p95 ttft <= 2s", "p95 ttft <= 3s"]}, "same measure"),
         ({"minimize": "cost", "maximize": "quality"}, "exactly one"),
         ({"otherwise": "relax [latensy]"}, "latency"),
-        ({"allow": ["hedge"]}, "not yet"),
+        ({"allow": ["best_of_n"]}, "not yet"),
         ({"allow": ["fallback"]}, "fall_back"),
         ({"verify": "patch applies"}, "no check"),
         ({"verify": "regex"}, "needs a pattern"),

@@ -11,6 +11,7 @@ import orjson
 from fw_gateway import clock
 from fw_gateway.attempt import Opened
 from fw_gateway.config import Config, Endpoint
+from fw_gateway.engine.balance import Balancer
 from fw_gateway.engine.choice import Chooser
 from fw_gateway.engine.facts import facts
 from fw_gateway.engine.journey import Asking, Committed, Exhausted, Journey, drive
@@ -34,7 +35,7 @@ from fw_gateway.state import Worlds
 from fw_gateway.state.runs import Runs
 from fw_gateway.upstream import Route
 from fw_gateway.values import Call, Record, Reply
-from fw_policies.flow import Answer, Failed, Open, Told, Verdict, Verify, flow
+from fw_policies.flow import Answer, Failed, Open, Quiet, Told, Verdict, Verify, flow
 from fw_policies.model import Plan
 from fw_policies.spec import Policy, checks
 
@@ -64,6 +65,7 @@ class Engine:
     ) -> None:
         """`route` finds the way to an endpoint, starting what must be started first; `ledger` keeps what exploring spends."""
         self._chooser = Chooser(ledger)
+        self._balancer = Balancer(worlds)
         self._config = config
         self._worlds = worlds
         self._recorder = recorder
@@ -120,7 +122,11 @@ class Engine:
             record.routing = clock.monotonic() - start
             if not plan.targets:
                 raise NoCandidate(*self._nobody(plan))
-            journey.walk = flow(plan)
+            sticky = policy is not None and bool(policy.rules(known).sticky)
+            ordered = self._balancer.order(plan, call, sticky=sticky)
+            patience = self._balancer.patience(ordered, call) if plan.hedge else None
+            journey.races = patience is not None
+            journey.walk = flow(ordered, hedge_after=patience)
             return await self._walk(journey)
 
         return await self._guarded(journey, begun())
@@ -174,7 +180,7 @@ class Engine:
             self._settle(journey, error.status, failed=True)
             return refusal(error, record)
 
-    def _next(self, journey: Journey) -> Callable[[Open], Awaitable[Opened | Failed]]:
+    def _next(self, journey: Journey) -> Callable[[Open], Awaitable[Opened | Failed | Quiet]]:
         return lambda ask: self._trying.open(journey, ask)
 
     async def _walk(self, journey: Journey, told: Told = None) -> Reply:
@@ -285,14 +291,16 @@ class Engine:
             body = relayed(fault, record.call)
             headers["Content-Type"] = fault.content_type if body is fault.body else "application/json"
             headers["x-should-retry"] = "false"
-            if fault.retry_after is not None:
-                headers["Retry-After"] = str(ceil(fault.retry_after))
+            wait = _wait(journey)
+            if wait is not None:
+                headers["Retry-After"] = str(ceil(wait))
             self._settle(journey, fault.status, failed=True)
             return Reply(fault.status, headers, body, record)
         names = ", ".join(dict.fromkeys(failed.target.deployment for failed in found.failures))
         error: GatewayError = UpstreamFailed(f"{names}: {fault.message}.", hint=cure(fault))
         if fault.error_type == "timeout":
             error = DeadlineExceeded(f"{names}: {fault.message}.", hint="Raise x-request-timeout or the ttft_limit.")
+        error.retry_after = _wait(journey)
         self._settle(journey, error.status, failed=True)
         return refusal(error, record)
 
@@ -324,6 +332,8 @@ class Engine:
             record.outcome = "failed"
         elif len(record.attempts) > 1 and any(attempt.outcome == "rejected" for attempt in record.attempts):
             record.outcome = "cascaded"
+        elif any(attempt.reason == "hedge" for attempt in record.attempts):
+            record.outcome = "hedged"
         elif len(record.attempts) > 1:
             record.outcome = "fell_back" if len(deployments) > 1 else "retried"
         if record.call.identity.run and (cost := record.cost):
@@ -334,3 +344,11 @@ class Engine:
         seconds = {one.attempt.number: one.machine_seconds for one in journey.tries if one.machine_seconds is not None}
         self._worlds.observe(journey.record, seconds)
         self._recorder.put(journey.record)
+
+
+def _wait(journey: Journey) -> float | None:
+    """Seconds after which another call may fare better, as far as providers said, or because the retry budget is spent now."""
+    told = journey.fault.retry_after
+    if told is None:
+        told = journey.retry_after
+    return 1.0 if told is None and journey.spent else told

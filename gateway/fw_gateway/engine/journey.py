@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from fw_gateway import clock
 from fw_gateway.attempt import Opened, Try
 from fw_gateway.engine.purses import Reserved
+from fw_gateway.engine.racing import Opener, Race
 from fw_gateway.values import Fault, Record
-from fw_policies.flow import Answer, Ask, Commit, Failed, Flow, Open, Told, Verdict, Verify
+from fw_policies.flow import Answer, Ask, Commit, Failed, Flow, Open, Quiet, Told, Verdict, Verify, Wait
 
 
 @dataclass(slots=True)
@@ -18,10 +19,16 @@ class Journey:
     tries: list[Try] = field(default_factory=list)
     fault: Fault = field(default_factory=lambda: Fault("_OTHER", "nothing was tried"))
     backoff: float = 0.0
+    spent: bool = False
+    """Another try was not made because the retry budget of its group is spent."""
+    retry_after: float | None = None
+    """The soonest of what providers asked to be left alone for, in seconds."""
     walk: Flow | None = None
     failures: list[Failed] = field(default_factory=list)
     rejection: Verdict | None = None
     """The newest verdict against an answer."""
+    races: bool = False
+    """The walk may have several attempts open at once."""
     reserved: Reserved | None = None
     """What was set aside, when this is explored."""
 
@@ -30,8 +37,8 @@ class Journey:
         return self.record.call.deadline - clock.monotonic()
 
     def failed(self) -> int:
-        """How many attempts gave no answer."""
-        return sum(one.attempt.outcome not in {"success", "rejected"} for one in self.tries)
+        """How many attempts gave no answer; those that are still open may."""
+        return sum(one.attempt.outcome in {"error", "timeout"} for one in self.tries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,6 @@ class Asking:
     check: str
 
 
-Opener = Callable[[Open], Awaitable[Opened | Failed]]
 Judge = Callable[[Verify], Verdict | Asking]
 
 
@@ -67,10 +73,30 @@ async def drive(journey: Journey, open_: Opener, judge: Judge, told: Told = None
     walk = journey.walk
     if walk is None:
         return Exhausted(tuple(journey.failures))
+    if not journey.races:
+        return await _driven(journey, walk, judge, told, open_=open_, wait=_nothing)
+    async with Race(open_) as race:
+        return await _driven(journey, walk, judge, told, open_=race.open, wait=race.news)
+
+
+async def _nothing(_seconds: float | None) -> Quiet:
+    """Nothing is open, so there is no news."""
+    return Quiet()
+
+
+async def _driven(
+    journey: Journey,
+    walk: Flow,
+    judge: Judge,
+    told: Told,
+    *,
+    open_: Opener,
+    wait: Callable[[float | None], Awaitable[Opened | Failed | Quiet]],
+) -> Committed | Exhausted | Asking:
     asking = False
     try:
         while True:
-            found = await _done(walk.send(told), open_, judge)
+            found = await _done(walk.send(told), judge, open_=open_, wait=wait)
             if isinstance(found, Committed):
                 return found
             if isinstance(found, Asking):
@@ -87,17 +113,20 @@ async def drive(journey: Journey, open_: Opener, judge: Judge, told: Told = None
             journey.walk = None
 
 
-async def _done(ask: Ask, open_: Opener, judge: Judge) -> Committed | Asking | Failed | Answer | Verdict:
+async def _done(
+    ask: Ask, judge: Judge, *, open_: Opener, wait: Callable[[float | None], Awaitable[Opened | Failed | Quiet]]
+) -> Committed | Asking | Failed | Quiet | Answer | Verdict:
     """Do what the walk asks for; what it is told, or how it ends."""
     match ask:
         case Open():
             opened = await open_(ask)
-            if isinstance(opened, Failed):
+            if not isinstance(opened, Opened):
                 return opened
             return Answer(ask.target, opened) if ask.hold else Committed(opened)
+        case Wait():
+            opened = await wait(ask.seconds)
+            return Committed(opened) if isinstance(opened, Opened) else opened
         case Verify():
             return judge(ask)
         case Commit():
             return Committed(ask.answer.content, ask.failed)
-        case _:
-            raise NotImplementedError(f"{ask} is not driven yet")

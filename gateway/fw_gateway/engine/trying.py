@@ -1,24 +1,24 @@
-"""One target of a plan: an attempt, and one more at the same place when that may help."""
+"""One target of a plan: an attempt, and one more at the same place when that may help and its group's retry budget allows."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
 from fw_gateway import clock
-from fw_gateway.attempt import Opened, begin, held, run
+from fw_gateway.attempt import NOT_SENT, Opened, Try, begin, held, run
 from fw_gateway.config import Config, Endpoint
 from fw_gateway.engine.journey import Journey
 from fw_gateway.errors import DeadlineExceeded, GatewayError
-from fw_gateway.state import Worlds
+from fw_gateway.state import Worlds, budget
+from fw_gateway.state.health import CLOSED
 from fw_gateway.upstream import Route
 from fw_gateway.values import Fault
-from fw_policies.flow import Failed, Open
+from fw_policies.flow import Failed, Open, Quiet
+from fw_policies.model import Target
 
 MAX_ATTEMPTS = 3
 """Attempts of one call that may fail."""
-BACKOFF = 0.1
-"""Full jitter before the one more try of a target: uniform over [0, BACKOFF) seconds."""
-PATIENCE = 10.0
-"""Seconds that a provider's Retry-After is waited for at most, and never more than half of what is left."""
+LEAST = 0.2
+"""Seconds that must be left for another try to make sense."""
 _AGAIN = frozenset({"connection_error", "500", "502", "503", "504", "stream_interrupted"})
 
 
@@ -31,25 +31,21 @@ class Trying:
         self._route = route
         self._endpoints = {endpoint.target.deployment: endpoint for endpoint in config.endpoints}
 
-    async def open(self, journey: Journey, ask: Open) -> Opened | Failed:
+    async def open(self, journey: Journey, ask: Open) -> Opened | Failed | Quiet:
         """One target: an attempt, and one more at the same place when that may help."""
-        target = ask.target
-        budget, cost = journey.record.call.identity.budget, journey.record.cost
-        if ask.cascade and budget is not None and cost is not None and cost >= budget:
+        target, plan = ask.target, journey.record.plan
+        spent, cost = journey.record.call.identity.budget, journey.record.cost
+        if ask.cascade and spent is not None and cost is not None and cost >= spent:
             return Failed(target, Fault("budget_exceeded", "the run's budget is spent"), retryable=False)
-        circuit = self._worlds.deployments[target.deployment].circuit
-        alone = journey.record.plan is not None and len(journey.record.plan.targets) == 1
-        if not circuit.admit(clock.monotonic()) and not alone:
-            resting = Fault(
-                "connection_error", "the deployment rests after failing, and is being tried by another call"
-            )
-            if not journey.tries:
-                journey.fault = resting
-            return Failed(target, resting)
-        plan = journey.record.plan
+        if ask.hedge and not self._may_hedge(target):
+            return Quiet()
+        refused = None if ask.hedge else self._refused(journey, ask)
+        if refused is not None:
+            return Failed(target, refused)
         again = not (plan is not None and plan.explored and target == plan.targets[0])  # one try, paid from its purse
         while True:
-            if journey.left() <= 0:
+            left = journey.left()
+            if left <= 0 or (journey.tries and left < LEAST):
                 raise DeadlineExceeded("The deadline passed before an answer came.", hint="Raise x-request-timeout.")
             if journey.failed() >= MAX_ATTEMPTS:
                 return Failed(target, journey.fault, retryable=False)
@@ -57,24 +53,75 @@ class Trying:
             if isinstance(found, Opened):
                 return found
             journey.fault = found
-            if found.retry_after is not None and found.status == 429:
-                self._worlds.limited(target.deployment, found.retry_after)
-            pause = self._pause(journey, found, alone=alone) if again else None
+            self._learn(journey, target, found)
+            pause = self._pause(journey, target, found) if again else None
             again = False
-            if pause is None:
+            if pause is None or not self._worlds.budget(target).spend(clock.monotonic()):
+                journey.spent = journey.spent or pause is not None
                 return Failed(target, found, retryable=found.retryable)
             journey.backoff = pause
             await asyncio.sleep(pause)
 
-    def _pause(self, journey: Journey, fault: Fault, *, alone: bool) -> float | None:
-        """Seconds to wait before the same target again; None: do not."""
-        if fault.retry_after is not None:
-            if alone and fault.retry_after <= min(PATIENCE, journey.left() / 2):
-                return fault.retry_after
+    def _may_hedge(self, target: Target) -> bool:
+        """Whether a second request may go there, beside one that is slow."""
+        return self._well(target) and self._worlds.budget(target).hedge(clock.monotonic())
+
+    def _refused(self, journey: Journey, ask: Open) -> Fault | None:
+        """Why this target is not tried now: it rests, or its group has no retries left; None: it may be."""
+        target, now = ask.target, clock.monotonic()
+        circuit = self._worlds.deployments[target.deployment].circuit
+        if not circuit.admit(now) and self._others(journey, target):
+            resting = Fault(
+                "connection_error", "the deployment rests after failing, and is being tried by another call"
+            )
+            if not journey.tries:
+                journey.fault = resting
+            return resting
+        purse = self._worlds.budget(target)
+        if ask.cascade or not any(_together(one.attempt.target, target) for one in journey.tries):
+            purse.earn(now)
             return None
+        last = journey.tries[-1].attempt
+        if last.exception in NOT_SENT and last.target.deployment != target.deployment:
+            return None  # nobody has had any work of it yet
+        if purse.spend(now):
+            return None
+        journey.spent = True
+        return journey.fault
+
+    def _others(self, journey: Journey, target: Target) -> bool:
+        """Whether anyone else in the plan is well: else what rests is tried all the same."""
+        plan = journey.record.plan
+        return any(self._well(one) for one in (plan.targets if plan is not None else ()) if one is not target)
+
+    def _well(self, target: Target) -> bool:
+        return self._worlds.deployments[target.deployment].circuit.state == CLOSED
+
+    def _learn(self, journey: Journey, target: Target, fault: Fault) -> None:
+        """What a fault says about its deployment beside its health: to be left alone for a while, or that its key is no good."""
+        if fault.key:
+            self._worlds.refused(target.deployment, fault.status or 0)
+        elif fault.retry_after is not None or fault.status == 429:
+            self._worlds.limited(target.deployment, fault.retry_after)
+        if fault.retry_after is not None:
+            soonest = journey.retry_after
+            journey.retry_after = fault.retry_after if soonest is None else min(soonest, fault.retry_after)
+
+    def _pause(self, journey: Journey, target: Target, fault: Fault) -> float | None:
+        """Seconds to wait before the same target again; None: do not."""
+        plan = journey.record.plan
+        if fault.retry_after is not None:
+            alone = plan is not None and len(plan.targets) == 1
+            return budget.told(fault.retry_after, journey.left(), clock.uniform()) if alone else None
         if fault.error_type not in _AGAIN:
             return None
-        return min(clock.uniform() * BACKOFF, journey.left())
+        tried = {one.attempt.target.deployment for one in journey.tries}
+        if any(
+            _together(one, target) and one.deployment not in tried and self._well(one)
+            for one in (plan.targets if plan is not None else ())
+        ):
+            return None  # its twin can be asked at once
+        return min(budget.backoff(journey.failed() - 1, clock.uniform()), journey.left())
 
     async def _attempt(self, journey: Journey, ask: Open) -> Opened | Fault:
         target, call = ask.target, journey.record.call
@@ -83,9 +130,11 @@ class Trying:
             route = await self._route(endpoint)
         except GatewayError as error:
             return Fault("connection_error", f"{error.message} {error.hint}".strip(), exception=type(error).__name__)
-        previous = journey.tries[-1].attempt if journey.tries else None
-        same = previous is not None and previous.target.deployment == target.deployment
-        reason = "initial" if previous is None else "retry" if same else "cascade" if ask.cascade else "fallback"
+        tried = [one.attempt for one in reversed(journey.tries)]
+        before = next((one for one in tried if one.target.deployment == target.deployment), None)
+        same, previous = before is not None, before or next(iter(tried), None)
+        reason = "hedge" if ask.hedge else "cascade" if ask.cascade else "fallback"
+        reason = "initial" if previous is None else "retry" if same else reason
         one = begin(
             call,
             target,
@@ -102,5 +151,32 @@ class Trying:
         plan = journey.record.plan
         one.effort = plan.effort if plan is not None else None
         one.lossless = plan is not None and plan.lossless
-        found = await run(one)
+        try:
+            found = await run(one)
+        except asyncio.CancelledError:
+            self._waited(one)
+            raise
+        self._paced(one, found)
         return await held(one, found) if ask.hold and isinstance(found, Opened) else found
+
+    def _paced(self, one: Try, found: Opened | Fault) -> None:
+        """Note how long it took to begin; a failure says nothing about pace, unless it is that nothing came."""
+        attempt, call, now = one.attempt, one.call, clock.monotonic()
+        if isinstance(found, Fault) and found.error_type != "timeout":
+            return
+        took = attempt.first_content if call.stream and attempt.first_content is not None else now - attempt.started
+        tokens = attempt.usage.output_tokens if attempt.usage is not None else None
+        pace = self._worlds.deployments[attempt.target.deployment].pace
+        pace.add(took, now, stream=call.stream, size=len(call.body), tokens=tokens)
+
+    def _waited(self, one: Try) -> None:
+        """Nobody waits for it any longer: it would have taken longer still."""
+        now = clock.monotonic()
+        pace = self._worlds.deployments[one.attempt.target.deployment].pace
+        if now - one.attempt.started > pace.seconds(now, stream=one.call.stream):
+            pace.add(now - one.attempt.started, now, stream=one.call.stream, size=len(one.call.body))
+
+
+def _together(one: Target, other: Target) -> bool:
+    """Whether two targets are of one group: replicas of a model at one provider, which fail together and share a retry budget."""
+    return one.model == other.model and one.provider == other.provider

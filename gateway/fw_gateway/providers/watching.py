@@ -20,6 +20,8 @@ MAX_HEAD: Final = 16 * 2**10
 
 _BOUNDARY = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
 """A blank line. A pair of CR and LF is one end of a line, unless a read ends between the two: then LF begins the next event, unharmed."""
+_COMMENTS = re.compile(rb"(?:\A|(?<=\n\n)):[^\n]*\n(?::[^\n]*\n)*\n")
+"""An event of comments alone: it keeps a connection open and says nothing."""
 _LINE = re.compile(r"\r\n|\r|\n")
 
 
@@ -144,6 +146,8 @@ class Watcher:
             boundary = ready.rfind(b"\n\n", position, start)
             start = boundary + 2 if boundary >= 0 else position
         self.chunks += ready.count(b"\n\n", position, start)
+        if ready.startswith(b":", position) or ready.find(b"\n\n:", position, start) >= 0:
+            self.chunks -= len(_COMMENTS.findall(ready, position, start))
         return start
 
     def _interest(self, data: bytes, position: int = 0) -> int:

@@ -1,4 +1,4 @@
-"""What the gateway knows of now: health, load, statistics, and the frozen world that decisions are made in."""
+"""What the gateway knows of now: health, load, budgets, statistics, and the frozen world that decisions are made in."""
 
 from fw_gateway.state.health import Busy, Circuit, Deployment
 from fw_gateway.state.watch import Judged

@@ -7,12 +7,13 @@ from typing import Any
 from fw_gateway import clock
 from fw_gateway.catalog.priors import priors
 from fw_gateway.config import Config
-from fw_gateway.state.health import Deployment
+from fw_gateway.state.budget import RetryBudget
+from fw_gateway.state.health import UNSAID, Deployment
 from fw_gateway.state.watch import Judged, Watch
 from fw_gateway.values import Attempt, Record
 from fw_policies.estimate import Observation, OutcomeSeen, Statistics
 from fw_policies.estimate.outcomes import ACCEPTED
-from fw_policies.model import Exclusion, Facts, Plan, World
+from fw_policies.model import Exclusion, Facts, Plan, Target, World
 from fw_policies.optimize import optimize, pinned
 from fw_policies.spec import Policy
 
@@ -24,6 +25,11 @@ STEPS = 2000
 
 MEMORY = 4096
 """Plans remembered per world; beyond that the oldest half is forgotten."""
+
+EARLY = 0.02
+"""Seconds before its deadline at which a call counts as ended by it."""
+LONGEST = 3600.0
+"""Seconds that a provider may close one of its deployments for, whatever it says."""
 
 _OURS = frozenset({"timeout", "connection_error", "stream_interrupted", "invalid_response"})
 """Failures that are the deployment's own, beside 5xx."""
@@ -42,6 +48,8 @@ class Worlds:
         self._watch = Watch(config.locks, drift)
         self._priors = priors(config.policies, [endpoint.target for endpoint in config.endpoints])
         self.deployments: dict[str, Deployment] = {e.target.deployment: Deployment() for e in config.endpoints}
+        self._budgets: dict[tuple[str, str], RetryBudget] = {}
+        self._limits = {e.target.deployment: max(e.ttft_limit, e.stall_limit) for e in config.endpoints}
         self._blocked = {name: _exclusion(reason) for name, reason in config.blocked.items()}
         self._steps = statistics.steps()
         self._outcomes = {policy.quality.outcome for policy in config.policies.values() if policy.quality is not None}
@@ -112,10 +120,11 @@ class Worlds:
         for attempt in record.attempts:
             if attempt.outcome not in {"success", "rejected", "error", "timeout"}:
                 continue
-            self._health(attempt, now)
+            failed = self._failed(attempt, record)
+            self._health(attempt, now, failed=failed)
             if record.call.operation not in LEARNT:
                 continue
-            self._timed(agent, step, attempt, now)
+            self._timed(agent, step, attempt, now, failed=failed)
             usage = attempt.usage
             latency = (attempt.ended or now) - attempt.started
             self.statistics.observe(
@@ -149,23 +158,47 @@ class Worlds:
             self._steps.add(pair)
         return pair
 
-    def _health(self, attempt: Attempt, now: float) -> None:
+    def _failed(self, attempt: Attempt, record: Record) -> bool:
+        """Whether an attempt failed by its deployment's own fault: a client that would not wait is none of that."""
+        if (
+            attempt.error_type == "timeout"
+            and attempt.ended is not None
+            and attempt.ended >= record.call.deadline - EARLY
+        ):
+            return attempt.ended - attempt.started >= self._limits.get(attempt.target.deployment, 0.0)
+        return attempt.error_type in _OURS or (attempt.status or 0) >= 500
+
+    def _health(self, attempt: Attempt, now: float, *, failed: bool) -> None:
         deployment = self.deployments.get(attempt.target.deployment)
         if deployment is None:
             return
-        failed = attempt.error_type in _OURS or (attempt.status or 0) >= 500
-        if (attempt.outcome in {"success", "rejected"} or failed) and deployment.circuit.observe(
-            ok=not failed, now=now
+        told = attempt.outcome in {"success", "rejected"} or failed
+        if told and deployment.circuit.observe(
+            ok=not failed, now=now, began=attempt.started, draw=clock.uniform() if failed else 0.0
         ):
             self._taken = -FRESH
         self._changed = True
 
-    def limited(self, name: str, seconds: float) -> None:
-        """A provider asked to be left alone for a while."""
+    def limited(self, name: str, seconds: float | None) -> None:
+        """A provider asked to be left alone for a while; None: it did not say for how long."""
         deployment = self.deployments.get(name)
         if deployment is not None:
-            deployment.circuit.limit(seconds, clock.monotonic())
+            deployment.circuit.limit(UNSAID if seconds is None else min(seconds, LONGEST), clock.monotonic())
             self._changed, self._taken = True, -FRESH
+
+    def refused(self, name: str, status: int) -> None:
+        """A provider refused the key of a deployment with this status."""
+        deployment = self.deployments.get(name)
+        if deployment is not None and deployment.circuit.refused(status, clock.monotonic()):
+            self._changed, self._taken = True, -FRESH
+
+    def budget(self, target: Target) -> RetryBudget:
+        """The retry budget of the group that a target belongs to: the deployments of one model at one provider."""
+        key = (target.model, target.provider)
+        found = self._budgets.get(key)
+        if found is None:
+            found = self._budgets[key] = RetryBudget()
+        return found
 
     def outcome(self, seen: OutcomeSeen) -> None:
         """Learn from an outcome, if a policy calls it quality; clients may report others, and those are only stored."""
@@ -194,9 +227,8 @@ class Worlds:
         else:
             self.statistics.outcome(seen)
 
-    def _timed(self, agent: str, step: str, attempt: Attempt, now: float) -> None:
+    def _timed(self, agent: str, step: str, attempt: Attempt, now: float, *, failed: bool) -> None:
         """Hold a call against what its deployment usually takes; when that has moved, so does what was known of it."""
-        failed = attempt.error_type in _OURS or (attempt.status or 0) >= 500
         if not failed and attempt.outcome not in {"success", "rejected"}:
             return
         place = (agent, step, attempt.target.deployment)

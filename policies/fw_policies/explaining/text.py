@@ -17,7 +17,21 @@ NAMES = {
     "cooldown": "breaker",
 }
 TOLD = frozenset(
-    {"lock", "drift", "choose", "baseline", "stand_in", "relax", "pinned", "verify", "mixture", "explore", "sticky"}
+    {
+        "lock",
+        "drift",
+        "choose",
+        "baseline",
+        "stand_in",
+        "relax",
+        "pinned",
+        "verify",
+        "mixture",
+        "explore",
+        "sticky",
+        "balance",
+        "hedge",
+    }
 )
 """Rules whose notes are reasons that people want to read."""
 TITLES = {

@@ -156,9 +156,11 @@ def fall_back(plan: Plan, ask: Ask) -> Plan:
         return plan
     domains = ask.rules.failure_domains
     if domains > 1:
-        ordered = _apart(ordered, domains)
+        ordered = apart(ordered, domains)
     return note(
-        replace(plan, targets=tuple(ordered), strategy="fall_back"), "fall_back", f"then {len(ordered) - 1} more"
+        replace(plan, targets=tuple(ordered), strategy="fall_back", failure_domains=domains),
+        "fall_back",
+        f"then {len(ordered) - 1} more",
     )
 
 
@@ -173,7 +175,7 @@ def _may_follow(candidate: Candidate, plan: Plan) -> bool:
     return not is_hard(candidate.excluded) and not (proven and candidate.excluded == "cost")
 
 
-def _apart(targets: list[Target], domains: int) -> list[Target]:
+def apart(targets: list[Target], domains: int) -> list[Target]:
     """The same targets, so that the first `domains` share no provider and no zone where that can be."""
     front = [targets[0]]
     for target in targets[1:]:

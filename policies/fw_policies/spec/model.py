@@ -82,6 +82,8 @@ class Rules:
     """None: nothing unproven is ever tried."""
     effort: tuple[str, ...] = ()
     """Reasoning efforts that may be asked for, rising; empty: the model's own default."""
+    hedge: bool = False
+    """`allow: [hedge]`: a second deployment may be asked while the first is slow to begin."""
     sticky: Literal["", "loop", "conversation"] = ""
     """What keeps its model once it has one: a run, or a thread."""
     lossless: bool = False

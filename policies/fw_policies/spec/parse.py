@@ -265,7 +265,7 @@ def _rules(raw: Mapping[str, Any], path: str, found: Found) -> Rules:
     _known(models, ("tags", "exclude"), f"{path}.models.", found)
     _known(data, ("regions", "self_hosted"), f"{path}.data.", found)
     otherwise, relax = _otherwise(raw.get("otherwise", "baseline"), path, found)
-    plans.allow(raw.get("allow"), path, found)
+    allowed = plans.allow(raw.get("allow"), path, found)
     use = raw.get("use")
     if use is not None and use != "baseline":
         found.add(f"{path}.use", f"`{use}` cannot be used.", "Only `use: baseline` is in the language.")
@@ -291,6 +291,7 @@ def _rules(raw: Mapping[str, Any], path: str, found: Found) -> Rules:
         verify=plans.verify(raw.get("verify"), path, found),
         explore=plans.explore(raw.get("explore"), path, found),
         effort=plans.effort(raw.get("effort"), path, found),
+        hedge="hedge" in allowed,
         sticky=plans.sticky(raw.get("sticky"), path, found),  # type: ignore[arg-type]
         lossless=plans.flag(raw, "lossless", path, found),
     )

@@ -8,7 +8,7 @@ from fw_policies.spec.model import EFFORTS, Explore
 from fw_policies.spec.problems import Found, near
 
 PLANS = ("cascade", "fall_back", "hedge", "best_of_n", "mixture")
-EXECUTED = ("cascade", "fall_back", "mixture")
+EXECUTED = ("cascade", "fall_back", "hedge", "mixture")
 STICKY = ("loop", "conversation")
 _LIMITS = ("share", "max_cost", "max_quality_loss")
 
@@ -65,19 +65,20 @@ def flag(raw: Mapping[str, Any], key: str, path: str, found: Found) -> bool:
     return value is True
 
 
-def allow(value: Any, path: str, found: Found) -> None:
+def allow(value: Any, path: str, found: Found) -> tuple[str, ...]:
     """Plans that may be used; what is not executed yet is refused."""
     if value is None:
-        return
+        return ()
     if not isinstance(value, list):
         found.add(f"{path}.allow", f"must be a list, not {value!r}.", f"Write `allow: [{value}]`.")
-        return
+        return ()
     for name in value:
         if name not in PLANS:
             found.add(f"{path}.allow", f"`{name}` is no plan.", near(name, PLANS))
         elif name not in EXECUTED:
             hint = f"Leave it out; {', '.join(EXECUTED)} and single are executed."
             found.not_yet(f"{path}.allow", f"the plan `{name}`", hint)
+    return tuple(name for name in value if name in EXECUTED)
 
 
 def explore(value: Any, path: str, found: Found, *, scope: str = "") -> Explore | None:

@@ -1,0 +1,86 @@
+"""Where a call goes among deployments that its plan holds equal: the plan decides the model, the state of now decides the place."""
+
+import hashlib
+from collections import OrderedDict
+
+from fw_gateway import clock
+from fw_gateway.state import Worlds, balance
+from fw_gateway.values import Call
+from fw_policies.model import Plan, Target
+from fw_policies.rules.balance import equals, led
+
+MEMORY = 20_000
+"""Runs, threads and prefixes whose place is remembered; the one that was quiet for longest is forgotten first."""
+SLOW = 0.95
+"""Share of answers that begin sooner than one that is hedged."""
+SOONEST = 0.3
+"""Seconds before which nothing is hedged."""
+_PLANS = 4096
+"""Plans whose equals are remembered; then all are forgotten."""
+
+
+class Balancer:
+    """Orders the equals of plans."""
+
+    def __init__(self, worlds: Worlds) -> None:
+        """`worlds` knows the load and the health of each deployment."""
+        self._worlds = worlds
+        self._equals: dict[int, tuple[Plan, tuple[Target, ...]]] = {}
+        self._places: OrderedDict[bytes, str] = OrderedDict()
+
+    def order(self, plan: Plan, call: Call, *, sticky: bool = False) -> Plan:
+        """The plan as it is walked for this call. `sticky`: the policy keeps a run's or a thread's cache, so load alone moves nothing."""
+        group = self._group(plan)
+        if len(group) < 2:
+            return plan
+        now = clock.monotonic()
+        deployments = [self._worlds.deployments[target.deployment] for target in group]
+        load = balance.loads(deployments, now, stream=call.stream)
+        due = [index for index, one in enumerate(deployments) if one.circuit.due(now)]
+        first = due[0] if due else self._pick(call, group, load, sticky=sticky)
+        ranked = sorted(range(len(group)), key=lambda index: (index != first, load[index]))
+        return led(plan, [group[index] for index in ranked])
+
+    def patience(self, plan: Plan, call: Call) -> float | None:
+        """Seconds after which this call's first target is slow to begin: longer than 95 of its last 100 answers took; None: not known."""
+        found = self._worlds.deployments[plan.targets[0].deployment].pace.percentile(SLOW, stream=call.stream)
+        return None if found is None else max(SOONEST, found)
+
+    def _group(self, plan: Plan) -> tuple[Target, ...]:
+        known = self._equals.get(id(plan))
+        if known is not None:
+            return known[1]  # the plan is held here, so its id cannot have been given to another
+        if len(self._equals) >= _PLANS:
+            self._equals.clear()
+        found = equals(plan)
+        self._equals[id(plan)] = (plan, found)
+        return found
+
+    def _pick(self, call: Call, group: tuple[Target, ...], load: list[float], *, sticky: bool) -> int:
+        draws = (clock.uniform(), clock.uniform())
+        key = _key(call, group[0].model)
+        if not key:
+            return balance.pick(load, draws, at=None, cached=False)
+        names = [target.deployment for target in group]
+        place = self._places.get(key)
+        cached = place is not None and place in names
+        at = names.index(place) if cached and place is not None else balance.home(key, names)
+        found = balance.pick(load, draws, at=at, cached=cached, held=sticky and cached)
+        if not cached:
+            self._places[key] = names[found]
+            if len(self._places) > MEMORY:
+                self._places.popitem(last=False)
+        self._places.move_to_end(key)
+        return found
+
+
+def _key(call: Call, model: str) -> bytes:
+    """What a call's cached prefix is known by: its thread, else its run, else how its conversation begins."""
+    who = call.identity
+    said = who.thread or who.run
+    begins = (
+        f"{call.key_id}\x1f{who.agent}\x1f{said}".encode("utf-8", "surrogateescape")
+        if said
+        else balance.prefix(call.fields)
+    )
+    return hashlib.blake2b(begins, key=model.encode()[:64], digest_size=16).digest() if begins else b""

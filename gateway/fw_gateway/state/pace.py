@@ -1,0 +1,98 @@
+"""How quickly a deployment begins to answer now: a moving average that jumps to peaks, a rolling percentile, and what its engine says itself."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from math import ceil, exp
+
+DECAY = 10.0
+"""Seconds in which a peak decays to 1/e of itself."""
+FRESH = 2.0
+"""Seconds for which what an engine said of its queue is believed."""
+SEEN = 20
+"""Answers from which a percentile is known."""
+KEPT = 200
+"""Answers that percentiles are taken over."""
+_SIZE = 16384
+"""Bytes of a request for which as much again is allowed as for an empty one, so that a long prompt does not look like a slow machine."""
+_TOKENS = 50
+"""The same for tokens of an answer that comes whole."""
+_FULL = 0.8
+"""Part of the KV cache from which an engine is about to put calls off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What a serving engine says of itself."""
+
+    at: float
+    """Monotonic seconds at which it said so."""
+    up: bool = True
+    """It answered."""
+    running: float = 0.0
+    waiting: float = 0.0
+    kv: float = 0.0
+    """Part of its KV cache that is in use."""
+    hits: float = 0.0
+    """Tokens found in its prefix cache, of `queries`, since it started."""
+    queries: float = 0.0
+
+
+@dataclass(slots=True)
+class Peak:
+    """PeakEWMA: a larger value counts at once, smaller ones little by little, and with nothing new it decays towards 0 (Finagle)."""
+
+    value: float = 0.0
+    at: float = 0.0
+
+    def add(self, value: float, now: float) -> None:
+        """One more value."""
+        weight = exp(-max(0.0, now - self.at) / DECAY)
+        self.value = max(value, self.value * weight + value * (1 - weight))
+        self.at = now
+
+    def now(self, now: float) -> float:
+        """What it stands at; 0: nothing is known (any more)."""
+        return self.value * exp(-max(0.0, now - self.at) / DECAY)
+
+
+@dataclass(slots=True)
+class Pace:
+    """One deployment: time to the first content of streams, and, apart from it, time to whole answers."""
+
+    streamed: Peak = field(default_factory=Peak)
+    whole: Peak = field(default_factory=Peak)
+    signals: Signals | None = None
+    _times: dict[bool, deque[float]] = field(
+        default_factory=lambda: {True: deque(maxlen=KEPT), False: deque(maxlen=KEPT)}
+    )
+
+    def add(self, seconds: float, now: float, *, stream: bool, size: int = 0, tokens: int | None = None) -> None:
+        """An answer began (`stream`) or was there whole after so many seconds; `size`: bytes of its request, `tokens`: of the answer."""
+        self._times[stream].append(seconds)
+        if stream:
+            self.streamed.add(seconds / (1 + size / _SIZE), now)
+        else:
+            self.whole.add(seconds / (1 + size / _SIZE + (tokens or 0) / _TOKENS), now)
+
+    def seconds(self, now: float, *, stream: bool) -> float:
+        """What to expect of it now, for an empty request; 0: not known."""
+        return (self.streamed if stream else self.whole).now(now)
+
+    def percentile(self, share: float, *, stream: bool) -> float | None:
+        """Seconds within which `share` of its newest answers came; None: too few."""
+        times = self._times[stream]
+        return sorted(times)[ceil(share * len(times)) - 1] if len(times) >= SEEN else None
+
+    def requests(self, mine: int, now: float) -> float:
+        """Calls it has to do: those of this gateway, or, when its engine said so just now, of everybody; those that wait count twice."""
+        said = self.signals
+        if said is None or now - said.at > FRESH or not said.up:
+            return float(mine)
+        return max(float(mine), said.running + 2 * said.waiting)
+
+    def crowding(self, now: float) -> float:
+        """By how much it is slower than its number of calls says, from 1 on: its cache is almost full, or it does not answer at all."""
+        said = self.signals
+        if said is None or now - said.at > FRESH:
+            return 1.0
+        return 1 + 15 * max(0.0, said.kv - _FULL) if said.up else 100.0
