@@ -71,6 +71,7 @@ class Gateway:
             ("POST", "/v1/explain", self._serving.explain),
             ("POST", "/v1/outcomes", self._reading.outcomes),
             ("GET", "/v1/models", self._reading.models),
+            ("GET", "/v1/models/{id:.+}", self._reading.model),
             ("GET", "/v1/decisions/{id}", self._reading.decision),
             ("POST", "/v1/decisions/{id}/verdict", self._serving.verdict),
             ("GET", "/v1/runs/{id}", self._reading.run),

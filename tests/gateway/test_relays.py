@@ -211,3 +211,18 @@ async def test_tokens_are_counted_where_the_upstream_can(upstream: Upstream, tmp
         status, _, body = await client.post("/v1/messages/count_tokens", json.dumps(asked).encode())
         assert (status, body) == (200, b'{"input_tokens":12}')
     assert upstream.log[-1].path == "/v1/messages/count_tokens"
+
+
+@pytest.mark.parametrize("version", [{}, {"anthropic-version": "2023-06-01"}])
+async def test_models_are_listed_as_each_client_reads_them(client: Client, version: dict[str, str]) -> None:
+    """All of them, and each by its name, slashes included; an unknown one is 404."""
+    async with client.session.get(client.url + "/v1/models", headers=version) as answer:
+        found = await answer.json()
+    names = [row["id"] for row in found["data"]]
+    assert names[0] == "auto"
+    assert "one" in names
+    assert found.get("object") == (None if version else "list")
+    async with client.session.get(client.url + "/v1/models/one", headers=version) as answer:
+        assert (await answer.json())["id"] == "one"
+    async with client.session.get(client.url + "/v1/models/a/b", headers=version) as answer:
+        assert answer.status == 404

@@ -13,6 +13,8 @@ from fw_gateway.values import Reply
 from fw_policies import explain
 from fw_policies.estimate import OutcomeSeen
 
+_VERSION = "anthropic-version"
+"""A header by which Anthropic's clients are known."""
 WAIT = 2.0
 """Seconds to wait for rows that are still on their way to the ledger."""
 
@@ -29,14 +31,32 @@ class Reading:
     def __init__(self, config: Config, ledger: Ledger, recorder: Recorder, worlds: Worlds) -> None:
         """`recorder` is flushed before the ledger is read."""
         self._config, self._ledger, self._recorder, self._worlds = config, ledger, recorder, worlds
-        created = 0
-        names = dict.fromkeys(e.target.model for e in config.endpoints if not e.forward_name)
-        rows = [{"id": name, "object": "model", "created": created, "owned_by": "fw"} for name in ("auto", *names)]
-        self._models = {"object": "list", "data": rows}
+        names = ("auto", *dict.fromkeys(e.target.model for e in config.endpoints if not e.forward_name))
+        self._models = {name: {"id": name, "object": "model", "created": 0, "owned_by": "fw"} for name in names}
+        self._anthropic = {
+            name: {"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"}
+            for name in names
+        }
 
     async def models(self, request: Request) -> Reply:
-        """The names that `model` may have."""
-        return reply(self._models)
+        """The names that `model` may have, in the shape of the protocol that is asked in."""
+        if _VERSION in request.headers:
+            rows = list(self._anthropic.values())
+            ends = {"first_id": rows[0]["id"], "last_id": rows[-1]["id"]}
+            return reply({"data": rows, "has_more": False, **ends})
+        return reply({"object": "list", "data": list(self._models.values())})
+
+    async def model(self, request: Request) -> Reply:
+        """One of those names.
+
+        Raises:
+            UnknownModel: there is none like it.
+        """
+        name = request.parameters["id"]
+        found = (self._anthropic if _VERSION in request.headers else self._models).get(name)
+        if found is None:
+            raise UnknownModel(f"There is no model `{name[:100]}`.", hint="GET /v1/models lists them.", param="model")
+        return reply(found)
 
     async def decision(self, request: Request) -> Reply:
         """One call: its plan, and what became of it."""
