@@ -113,7 +113,7 @@ def test_the_official_sdk_reads_every_event(answer: form.Answer) -> None:
 
 
 @given(bodies.answers)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_an_own_answer_comes_back_through_a_stream(body: dict[str, Any]) -> None:
     """Written event by event and read again, it says what it said, ids included."""
     answer = responses.read_answer(body)
@@ -151,7 +151,7 @@ EVENTS = st.lists(
 
 
 @given(EVENTS, st.sampled_from(["openai_chat", "openai_responses", ""]), st.booleans())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_whatever_comes_keeps_the_grammar(events: list[form.Event], maker: str, ends: bool) -> None:
     """In any order, with parts that interleave, never close, or close twice: one beginning and one end of everything."""
     writer = responses.Writer(ASKED, response_id="resp_1", created=5, maker=maker)
