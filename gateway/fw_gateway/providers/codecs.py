@@ -85,10 +85,12 @@ codecs: Final[Mapping[str, Codec]] = MappingProxyType({
             responses.name, responses.read_request, lambda asked, losses, quirks, longest: responses.write_request(asked, losses),
             responses.read_answer,
             lambda answer, losses, made: responses.write_answer(
-                answer, losses, asked=made.asked, seed=made.seed, created=made.created
+                answer, losses, asked=made.asked, response_id=f"resp_{made.seed}", created=made.created
             ),
             responses.Reader,
-            lambda made: responses.Writer(made.asked, seed=made.seed, created=made.created, source=made.maker),
+            lambda made: responses.Writer(
+                made.asked, response_id=f"resp_{made.seed}", created=made.created, maker=made.maker
+            ),
         ),
     )
 })  # fmt: skip
