@@ -78,19 +78,17 @@ codecs: Final[Mapping[str, Codec]] = MappingProxyType({
     for codec in (
         Codec(
             chat.name, chat.read_request, _to_chat, chat.read_answer,
-            lambda answer, losses, made: chat.write_answer(answer, losses, created=made.created), chat.Reader,
-            lambda made: chat.Writer(made.asked, response_id=f"chatcmpl-{made.seed}", created=made.created, maker=made.maker),
+            lambda answer, losses, made: chat.write_answer(answer, losses, seed=made.seed, created=made.created), chat.Reader,
+            lambda made: chat.Writer(made.asked, seed=made.seed, created=made.created, source=made.maker),
         ),
         Codec(
             responses.name, responses.read_request, lambda asked, losses, quirks, longest: responses.write_request(asked, losses),
             responses.read_answer,
             lambda answer, losses, made: responses.write_answer(
-                answer, losses, asked=made.asked, response_id=f"resp_{made.seed}", created=made.created
+                answer, losses, asked=made.asked, seed=made.seed, created=made.created
             ),
             responses.Reader,
-            lambda made: responses.Writer(
-                made.asked, response_id=f"resp_{made.seed}", created=made.created, maker=made.maker
-            ),
+            lambda made: responses.Writer(made.asked, seed=made.seed, created=made.created, source=made.maker),
         ),
     )
 })  # fmt: skip
