@@ -1,5 +1,6 @@
 """The grammar of a stream of the Responses API as an automaton, and what its events come to."""
 
+from copy import deepcopy
 from typing import Any
 
 import orjson
@@ -23,7 +24,7 @@ ENDS = {"response.completed": "completed", "response.incomplete": "incomplete", 
 
 def events_of(raw: bytes) -> list[Event]:
     """The events of a stream; each is named twice, in the same way."""
-    frames, out = Frames(), []
+    frames, out = Frames(), list[Event]()
     for name, data in [*frames.feed(raw), *frames.end()]:
         event = orjson.loads(data)
         assert event["type"] == name
@@ -49,7 +50,7 @@ class Automaton:
         """All of a stream, which must be over then."""
         for number, event in enumerate(events):
             assert event["sequence_number"] == number
-            self.take(event)
+            self.take(deepcopy(event))
         assert self.state in ENDS.values()
 
     def take(self, event: Event) -> None:

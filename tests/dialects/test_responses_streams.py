@@ -63,7 +63,7 @@ def answers(draw: st.DrawFn) -> form.Answer:
 
 def written(events: Sequence[form.Event], **options: Any) -> list[dict[str, Any]]:
     """The events that a writer makes of these."""
-    writer = responses.Writer(ASKED, **{"response_id": "resp_1", "created": 5, **options})
+    writer = responses.Writer(ASKED, **{"seed": "1", "created": 5, **options})
     return events_of(b"".join([*map(writer.write, events), writer.end()]))
 
 
@@ -87,10 +87,10 @@ def bare(value: Any) -> Any:
 @settings(max_examples=300, deadline=None)
 def test_a_stream_ends_with_the_whole_answer(answer: form.Answer) -> None:
     """The last event holds what the same answer would be without a stream, and the events before it tell the same."""
-    events = written(list(told(answer)), maker=answer.dialect)
+    events = written(list(told(answer)), source=answer.dialect)
     automaton = Automaton()
     automaton.run(events)
-    whole = responses.write_answer(answer, form.Losses(), asked=ASKED, response_id="resp_1", created=5)
+    whole = responses.write_answer(answer, form.Losses(), asked=ASKED, seed="1", created=5)
     assert events[-1]["response"] == whole
     assert automaton.output == whole["output"]
 
@@ -101,7 +101,7 @@ def test_the_official_sdk_reads_every_event(answer: form.Answer) -> None:
     """Each event is valid to its types, and its own accumulation comes to the same response."""
     state = ResponseStreamState(input_tools=omit, text_format=omit)
     seen: list[Any] = []
-    for event in written(list(told(answer)), maker=answer.dialect):
+    for event in written(list(told(answer)), source=answer.dialect):
         found = EVENT.validate_python(event)
         assert found.type == event["type"]
         seen = state.handle_event(found)
@@ -112,11 +112,11 @@ def test_the_official_sdk_reads_every_event(answer: form.Answer) -> None:
 
 
 @given(bodies.answers)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_an_own_answer_comes_back_through_a_stream(body: dict[str, Any]) -> None:
     """Written event by event and read again, it says what it said, ids included."""
     answer = responses.read_answer(body)
-    events = written(list(told(answer)), maker=responses.name, response_id="")
+    events = written(list(told(answer)), source=responses.name)
     Automaton().run(events)
     reader = responses.Reader()
     read = [each for event in events for each in reader.feed(event["type"], orjson.dumps(event).decode())]
@@ -150,10 +150,10 @@ EVENTS = st.lists(
 
 
 @given(EVENTS, st.sampled_from(["openai_chat", "openai_responses", ""]), st.booleans())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_whatever_comes_keeps_the_grammar(events: list[form.Event], maker: str, ends: bool) -> None:
     """In any order, with parts that interleave, never close, or close twice: one beginning and one end of everything."""
-    writer = responses.Writer(ASKED, response_id="resp_1", created=5, maker=maker)
+    writer = responses.Writer(ASKED, seed="1", created=5, source=maker)
     raw = [writer.write(event) for event in events]
     raw.append(writer.end() if ends else writer.fail("it broke", "server_error", "server_error"))
     raw.append(writer.end())

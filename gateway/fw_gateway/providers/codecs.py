@@ -98,12 +98,10 @@ codecs: Final[Mapping[str, Codec]] = MappingProxyType(
                 lambda asked, losses, quirks, longest: responses.write_request(asked, losses),
                 responses.read_answer,
                 lambda answer, losses, made: responses.write_answer(
-                    answer, losses, asked=made.asked, response_id=made.seed, created=made.created
+                    answer, losses, asked=made.asked, seed=made.seed, created=made.created
                 ),
                 responses.Reader,
-                lambda made: responses.Writer(
-                    made.asked, response_id=made.seed, created=made.created, maker=made.maker
-                ),
+                lambda made: responses.Writer(made.asked, seed=made.seed, created=made.created, source=made.maker),
             ),
             Codec(
                 messages.name,

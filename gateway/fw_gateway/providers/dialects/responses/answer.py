@@ -182,12 +182,12 @@ def write_answer(
     losses: form.Losses,
     *,
     asked: form.Request | None = None,
-    response_id: str = "",
+    seed: str = "",
     created: int = 0,
 ) -> dict[str, Any]:
     """A whole response. `asked`: what it answers.
 
-    `response_id` is what ids are made of, `created` (Unix seconds) when it was made: for an answer of another protocol. One that this
+    Ids are made of `seed`, and it was `created` then (Unix seconds), where another protocol's answer does not say. One that this
     dialect read comes out as it was.
     """
     own = answer.dialect == NAME
@@ -203,11 +203,11 @@ def write_answer(
             name_item(
                 item,
                 index,
-                seed_of(response_id or answer.id),
+                seed,
                 item_status(ending["status"], last=index == len(items) - 1),
             )
     head = {
-        "id": answer.id if own else f"resp_{seed_of(response_id or answer.id)}",
+        "id": answer.id if own else f"resp_{seed}",
         "object": "response",
         "created_at": answer.created if answer.created is not None else created,
         "model": answer.model,
@@ -217,11 +217,6 @@ def write_answer(
     }
     kept = Path("", losses, own=own).keep(answer.extra)
     return merged(head, kept) if own else {**shell(asked), **head}
-
-
-def seed_of(response_id: str) -> str:
-    """What ids of items are made of."""
-    return response_id.removeprefix("resp_")
 
 
 def item_status(status: Any, *, last: bool) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from fw_gateway.providers import form
 from fw_gateway.providers.dialects.responses.answer import read_reason, read_usage
 from fw_gateway.providers.dialects.responses.items import read_spoken
-from fw_gateway.providers.dialects.responses.parts import ITEM, rest
+from fw_gateway.providers.dialects.responses.parts import ITEM, read_part, rest
 from fw_gateway.providers.openai_errors import read_error
 from fw_gateway.providers.sse import payload_of
 
@@ -47,6 +47,8 @@ class _Part:
     """Its place in the item's content, or summary."""
     size: int = 0
     """Characters that came."""
+    extra: form.Extra = form.NONE
+    """What the part said of itself when it was whole."""
     over: bool = False
 
 
@@ -100,6 +102,11 @@ class Reader:
         elif place in self._items and kind in _BEGINS:
             if name := _PARTS.get(str(_object(found, "part").get("type"))):
                 self._begin(self._items[place], name, _place(name, found))
+        elif place in self._items and kind == "response.content_part.done":
+            value = _object(found, "part")
+            if name := _PARTS.get(str(value.get("type"))):
+                part = self._part(self._items[place], name, found)
+                part.extra = {} if name == "thought" else getattr(read_part(value, ""), "extra", {})
         elif place in self._items and kind in _WORDS:
             part = self._part(self._items[place], _WORDS[kind], found)
             if kind.endswith(".delta"):
@@ -125,7 +132,7 @@ class Reader:
     def _begin(self, item: _Item, kind: str, number: int) -> _Part:
         """A part of an item begins; those before it in the item are over."""
         for part in item.parts:
-            self._close(part)
+            self._close(part, part.extra)
         found: form.Part
         if kind in _THINKS:
             found = form.Reasoning(id=str(item.value.get("id") or ""), summary=kind == "summary")

@@ -9,7 +9,6 @@ from fw_gateway.providers.dialects.responses.answer import (
     PREFIXES,
     failure,
     item_status,
-    seed_of,
     shell,
     write_reason,
     write_usage,
@@ -66,19 +65,19 @@ class Writer:
         self,
         asked: form.Request | None,
         *,
-        response_id: str = "",
-        model: str = "",
+        seed: str = "",
         created: int = 0,
-        maker: str = "",
+        source: str = "",
         losses: form.Losses | None = None,
     ) -> None:
-        """`response_id` is what ids are made of; `model` and `created` (Unix seconds) are said until the stream's own are known.
+        """`asked`: what is answered; `source`: the dialect that is read from; `losses`: where to name what cannot be said.
 
-        `asked`: what is answered; `maker`: the dialect that the answer comes from; `losses`: where to name what cannot be said.
+        Ids are made of `seed`, unless the stream's own are this dialect's. Until the stream says so, it was `created` then (Unix seconds).
         """
-        self.losses = losses or form.Losses()
-        self._shell = {**shell(asked), "id": response_id, "object": "response", "created_at": created, "model": model}
-        self._maker = maker or NAME
+        self.losses = losses if losses is not None else form.Losses()
+        self._shell = {**shell(asked), "id": f"resp_{seed}", "object": "response", "created_at": created}
+        self._shell["model"] = asked.model if asked is not None else ""
+        self._seed, self._maker = seed, source or NAME
         self._sequence = 0
         self._begun = self._ended = False
         self._items: list[_Item] = []
@@ -159,8 +158,7 @@ class Writer:
         if self._begun:
             return
         self._begun, told = True, event or form.Begin()
-        self._seed = seed_of(self._shell["id"] or told.id)
-        self._shell["id"] = f"resp_{self._seed}"
+        self._shell["id"] = told.id if told.id and self._maker == NAME else self._shell["id"]
         self._shell["model"] = told.model or self._shell["model"]
         self._shell["created_at"] = self._shell["created_at"] if told.created is None else told.created
         response = {**self._shell, "status": "in_progress", "output": []}
