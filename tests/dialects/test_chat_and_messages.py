@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import orjson
 from hypothesis import given, settings
 
 from fw_gateway.providers.dialects import chat, messages
