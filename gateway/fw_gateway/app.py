@@ -21,10 +21,11 @@ from fw_gateway.middleware.connections import Patience, Runner
 from fw_gateway.middleware.limits import Limits
 from fw_gateway.providers.litellm_bridge import Bridge, base_url
 from fw_gateway.providers.local import LocalModel, LocalModelError, PullError
+from fw_gateway.providers.vllm import Poller
 from fw_gateway.state import Worlds
 from fw_gateway.telemetry import Recorder
 from fw_gateway.telemetry.metrics import CIRCUIT, INFLIGHT, REFUSED, Instrument, Labels
-from fw_gateway.upstream import Route, Upstreams
+from fw_gateway.upstream import Route, Upstreams, look
 from fw_gateway.values import Reply
 from fw_policies.estimate import Statistics
 
@@ -53,6 +54,7 @@ class Gateway:
         self._worlds = Worlds(config, Statistics.from_dict(saved), saved.get("drift"))
         self.recorder = Recorder(config, self._ledger, gauges=self._gauges)
         self._upstreams = Upstreams()
+        self._poller = Poller(config.endpoints, self._worlds.deployments, self._look)
         self._bridge = Bridge()
         self._locals: dict[str, LocalModel] = {}
         self._starting: dict[str, asyncio.Lock] = {}
@@ -100,10 +102,11 @@ class Gateway:
             await self.save_now()
 
     async def work(self) -> None:
-        """What goes on beside calls, until cancelled: saving, and asking what is not proven enough to serve."""
+        """What goes on beside calls, until cancelled: saving, asking what is not proven enough to serve, and how busy engines are."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.save())
             group.create_task(self._engine.work())
+            group.create_task(self._poller.work())
 
     async def save_now(self) -> None:
         """Keep what was learnt, when there is something new."""
@@ -146,6 +149,9 @@ class Gateway:
         if endpoint.row.bridge:
             return self._upstreams.route(endpoint, url=base_url(endpoint), socket_path=await self._bridge.start())
         return self._upstreams.route(endpoint)
+
+    async def _look(self, endpoint: Endpoint, path: str, seconds: float) -> bytes:
+        return await look(self._upstreams.route(endpoint), path, seconds)
 
     async def _local(self, endpoint: Endpoint) -> LocalModel:
         name = endpoint.embedded

@@ -111,8 +111,8 @@ class Upstreams:
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": _USER_AGENT}
         secret = key or (endpoint.key.reveal() if endpoint.key is not None else "")
         if secret:
-            name = endpoint.row.key_header
-            headers[name] = f"Bearer {secret}" if name == "Authorization" else secret
+            header = endpoint.row.key_header
+            headers[header] = f"Bearer {secret}" if header == "Authorization" else secret
         server = (address.host or "", address.port or 0)
         found = self._routes[name] = Route(endpoint, session, base, headers, server, {})
         return found
@@ -172,6 +172,17 @@ async def _pieces(body: bytes) -> AsyncIterator[memoryview]:
     view = memoryview(body)
     for start in range(0, len(body), _PIECE):
         yield view[start : start + _PIECE]
+
+
+async def look(route: Route, path: str, seconds: float) -> bytes:
+    """GET from the root of a server, beside its calls; empty when it has nothing there.
+
+    Raises:
+        aiohttp.ClientError, OSError, TimeoutError: it did not answer, or not within so many seconds.
+    """
+    url = URL(route.base).with_path(path)
+    async with asyncio.timeout(seconds), route.session.get(url, headers=route.headers, allow_redirects=False) as answer:
+        return await answer.read() if answer.status == 200 else b""
 
 
 _FAULTS: tuple[tuple[type[BaseException], str, str], ...] = (

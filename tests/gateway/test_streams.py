@@ -54,7 +54,7 @@ async def test_a_stream_is_relayed_and_ends(client: Client) -> None:
 async def test_usage_is_asked_for_and_hidden_again(client: Client, upstream: Upstream) -> None:
     """The record has it; a client sees the usage chunk only if it asked itself."""
     _, events = await client.stream("one")
-    assert upstream.log[-1].fields["stream_options"] == {"include_usage": True}
+    assert upstream.log[-1].fields["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
     assert "usage" not in "".join(events)
     _, events = await client.stream("one", fields={"stream_options": {"include_usage": True}})
     assert json.loads(events[-2])["usage"] == USAGE

@@ -1,7 +1,7 @@
 """Quirks of providers that speak a dialect of ours, as data: one row per profile of the catalog, the default for all others."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,7 +10,8 @@ class Profile:
 
     ask_usage: bool = True
     """A stream reports usage only when `stream_options.include_usage` asks; False: it does so unasked, and refuses the field."""
-
+    running_usage: bool = False
+    """Asked to (`continuous_usage_stats`), it says with every event what has been used so far: what is cut off is charged exactly."""
     beyond: frozenset[str] = frozenset()
     """What its servers understand of chat beyond OpenAI's own (names of `dialects.chat.BEYOND`)."""
 
@@ -18,7 +19,7 @@ class Profile:
 DEFAULT = Profile()
 _ENGINE = Profile(beyond=frozenset({"top_k", "reasoning_content"}))
 PROFILES: Mapping[str, Profile] = {
-    "vllm": _ENGINE,
+    "vllm": replace(_ENGINE, running_usage=True),
     "sglang": _ENGINE,
     "llamacpp": Profile(beyond=frozenset({"top_k"})),
     "openrouter": Profile(beyond=frozenset({"cache_control", "top_k"})),

@@ -22,6 +22,10 @@ def _openai(found: Mapping[str, Any], status: int) -> dict[str, Any]:
     return {"error": dict(found)}
 
 
+RUNNING = frozenset({CHAT, COMPLETIONS})
+"""Protocols whose streams may say with every event what has been used so far."""
+
+
 @dataclass(frozen=True, slots=True)
 class Protocol:
     """How one kind of call travels."""

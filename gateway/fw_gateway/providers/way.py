@@ -11,7 +11,7 @@ from fw_gateway.errors import BadRequest, written
 from fw_gateway.providers.codecs import Making, Reader, Writer, codecs
 from fw_gateway.providers.form import Losses, Unreadable
 from fw_gateway.providers.profiles import profile
-from fw_gateway.providers.protocols import OPAQUE, protocols
+from fw_gateway.providers.protocols import OPAQUE, RUNNING, protocols
 from fw_gateway.providers.protocols import Protocol as Spoken
 from fw_gateway.providers.sse import Frames
 from fw_gateway.providers.watching import Answer, Watcher, text
@@ -74,9 +74,10 @@ class Relayed:
         self._call = call
         row = protocols[call.protocol]
         self.spoken = row if row.path else replace(row, path=call.path)
-        self._usage = (
-            call.stream and not call.wants_usage and call.protocol != OPAQUE and profile(endpoint.row.profile).ask_usage
-        )
+        quirks = profile(endpoint.row.profile)
+        self._usage = call.stream and not call.wants_usage and call.protocol != OPAQUE and quirks.ask_usage
+        # Hidden again like the usage that was not asked for; who asks for that gets it as the server gives it.
+        self._running = {"running": True} if self._usage and quirks.running_usage and call.protocol in RUNNING else {}
 
     def headers(self) -> dict[str, str]:
         """Those of the caller that its protocol passes on."""
@@ -86,7 +87,7 @@ class Relayed:
     def request(self, model: str, effort: str | None) -> bytes:
         """The caller's body with another model."""
         call = self._call
-        body = self.spoken.rewrite(call.body, call.fields, model=model, usage=self._usage)
+        body = self.spoken.rewrite(call.body, call.fields, model=model, usage=self._usage, **self._running)
         return body if not effort or self.spoken.with_effort is None else self.spoken.with_effort(body, effort)
 
     def whole(self, body: bytes) -> tuple[Answer, bytes]:
@@ -96,7 +97,7 @@ class Relayed:
     def watcher(self) -> Watcher:
         """Relays what it watches."""
         watch: Any = self.spoken.watch
-        found: Watcher = watch(hide_usage=self._usage, choices=self._call.asked.choices)
+        found: Watcher = watch(hide_usage=self._usage, choices=self._call.asked.choices, **self._running)
         return found
 
     def out(self, events: bytes) -> bytes:

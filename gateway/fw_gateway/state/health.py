@@ -187,8 +187,9 @@ class Busy:
     """
 
     count: int = 0
+    last: float = float("-inf")
+    """When a request began or ended last."""
     _share: float = 0.0
-    _at: float = 0.0
 
     def enter(self, now: float) -> float:
         """A request begins; the mark to hand to `leave`."""
@@ -204,8 +205,8 @@ class Busy:
 
     def _advance(self, now: float) -> None:
         if self.count:
-            self._share += (now - self._at) / self.count
-        self._at = now
+            self._share += (now - self.last) / self.count
+        self.last = now
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ must be known of an answer is read from the few events that carry it.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -15,22 +15,24 @@ from fw_gateway.providers.watching import Answer, Watcher, event, in_shape, load
 from fw_gateway.values import Usage
 
 DONE = b"data: [DONE]\n\n"
+_RUNNING = re.compile(rb'(?<!"choices":\[\]),"usage":(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})(?=[,}])')
+"""What has been used so far, beside a choice; in a text its quotation marks would be escaped."""
 _CONTENT = ("content", "tool_calls", "function_call", "refusal", "reasoning_content", "reasoning", "audio")
 
 
-def rewrite(body: bytes, fields: Mapping[str, Any], *, model: str, usage: bool) -> bytes:
+def rewrite(body: bytes, fields: Mapping[str, Any], *, model: str, usage: bool, running: bool = False) -> bytes:
     """The request as it goes upstream: another `model`, and `stream_options.include_usage` when `usage`; all else byte for byte.
 
-    `fields` is `body`, parsed: an object with a textual `model`.
+    `fields` is `body`, parsed: an object with a textual `model`. `running`: usage is asked for with every event too.
     """
     if fields["model"] != model:
         body = with_model(body, model)
     if not usage:
         return body
-    options = fields.get("stream_options")
+    wanted = {"include_usage": True, "continuous_usage_stats": True} if running else {"include_usage": True}
     if "stream_options" not in fields:
-        return with_member(body, "stream_options", {"include_usage": True})
-    return replaced(body, "stream_options", orjson.dumps({**(options or {}), "include_usage": True}))
+        return with_member(body, "stream_options", wanted)
+    return replaced(body, "stream_options", orjson.dumps({**(fields.get("stream_options") or {}), **wanted}))
 
 
 def with_effort(body: bytes, effort: str) -> bytes:
@@ -67,7 +69,7 @@ def read_answer(body: bytes) -> Answer:
 class ChatWatcher(Watcher):
     """Watches a stream of chat chunks. Usage that the client did not ask for never comes out of `feed`."""
 
-    __slots__ = ("_choices", "_finished", "_hide")
+    __slots__ = ("_choices", "_finished", "_hide", "_running")
 
     INTEREST = (
         re.compile(rb'"finish_reason"(?!\s*:\s*null)'),
@@ -77,9 +79,10 @@ class ChatWatcher(Watcher):
         b"event:",
     )
 
-    def __init__(self, *, hide_usage: bool, choices: int = 1) -> None:
-        """`choices`: how many answers were asked for (`n`); each must finish."""
+    def __init__(self, *, hide_usage: bool, choices: int = 1, running: bool = False) -> None:
+        """`choices`: how many answers were asked for (`n`); each must finish. `running`: each event says what has been used; that is cut out."""
         super().__init__()
+        self._running = running
         self._hide = hide_usage
         self._choices = choices
         self._finished: dict[int, str] = {}
@@ -93,6 +96,12 @@ class ChatWatcher(Watcher):
     def reasons(self) -> tuple[str, ...]:
         """Why each choice finished."""
         return tuple(self._finished[index] for index in sorted(self._finished))
+
+    def _each(self, ready: bytes) -> Iterator[bytes]:
+        if self._running and (found := _RUNNING.findall(ready)):
+            self.usage = usage_of(orjson.loads(found[-1]))
+            ready = _RUNNING.sub(b"", ready)
+        return super()._each(ready)
 
     def ending(self) -> bytes:
         """The upstream's own `[DONE]`, or one like it."""
