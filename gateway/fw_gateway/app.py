@@ -9,12 +9,14 @@ import uvloop
 from aiohttp import web
 
 from fw_gateway.config import Config, Endpoint, Secret
+from fw_gateway.endpoints.once import Once
 from fw_gateway.endpoints.reading import Reading
 from fw_gateway.endpoints.request import Request
 from fw_gateway.endpoints.serving import Serving
 from fw_gateway.engine import Engine
 from fw_gateway.errors import NoCandidate
 from fw_gateway.ledger import LedgerError, open_ledger
+from fw_gateway.ledger.answers import Answers
 from fw_gateway.middleware.auth import Gate
 from fw_gateway.middleware.border import entry, expectation, http_log, unmatched
 from fw_gateway.middleware.connections import Patience, Runner
@@ -63,13 +65,15 @@ class Gateway:
         self._reading = Reading(config, self._ledger, self.recorder, self._worlds)
         self.limits = limits or limits_of(config)
         self.listening = False
+        self._answers = Answers(config.server.state_dir) if config.server.idempotency == "disk" else None
+        once = Once(config.server.max_timeout, self._answers)
         self.routes: tuple[tuple[str, str, Served], ...] = (
-            ("POST", "/v1/chat/completions", self._serving.chat),
-            ("POST", "/v1/responses", self._serving.responses),
-            ("POST", "/v1/messages", self._serving.messages),
+            ("POST", "/v1/chat/completions", once(self._serving.chat)),
+            ("POST", "/v1/responses", once(self._serving.responses)),
+            ("POST", "/v1/messages", once(self._serving.messages)),
             ("POST", "/v1/messages/count_tokens", self._serving.count_tokens),
-            ("POST", "/v1/completions", self._serving.completions),
-            ("POST", "/v1/embeddings", self._serving.embeddings),
+            ("POST", "/v1/completions", once(self._serving.completions)),
+            ("POST", "/v1/embeddings", once(self._serving.embeddings)),
             ("POST", "/v1/explain", self._serving.explain),
             ("POST", "/v1/outcomes", self._reading.outcomes),
             ("GET", "/v1/models", self._reading.models),
@@ -80,7 +84,7 @@ class Gateway:
             ("GET", "/livez", self._alive),
             ("GET", "/readyz", self._ready),
             ("GET", "/metrics", self._metrics),
-            ("POST", "/v1/{tail:.+}", self._serving.anything),  # last: what no other route is
+            ("POST", "/v1/{tail:.+}", once(self._serving.anything)),  # last: what no other route is
         )
 
     async def start(self, *, models: bool = True) -> None:
@@ -133,6 +137,8 @@ class Gateway:
                 await model.stop()
             await self._bridge.stop()
             self._ledger.close()
+            if self._answers is not None:
+                self._answers.close()
 
     async def route(self, endpoint: Endpoint) -> Route:
         """The way to an endpoint; starts what has to be started first.

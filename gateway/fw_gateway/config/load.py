@@ -150,6 +150,7 @@ def _server(
         ),
         max_bodies=section.take("max_bodies", reader.size, usual.max_bodies),
         max_lag=section.take("max_lag", reader.seconds, usual.max_lag),
+        idempotency=section.take("idempotency", reader.one_of(("memory", "disk")), usual.idempotency),
         stand_in=section.take("stand_in", reader.text, None),
         state_dir=state,
     )

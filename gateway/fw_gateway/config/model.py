@@ -73,6 +73,8 @@ class ServerConfig:
     """Bytes of all bodies that are under way together."""
     max_lag: float = 0.2
     """Seconds that the event loop may be late, again and again, before new work is refused."""
+    idempotency: str = "memory"
+    """Where answers are kept that may be asked for again: `memory`, or `disk`, which outlives the process."""
     stand_in: str | None = None
     """Model that serves, marked `degraded`, when a policy's baseline cannot run at all."""
     state_dir: str = ".fw"
