@@ -166,3 +166,19 @@ async def test_what_is_not_known_is_not_found(client: Client, path: str) -> None
     """404, not an error of ours."""
     code, _, found = await client.get(path)
     assert (code, json.loads(found)["error"]["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/responses", "/v1/embeddings"])
+async def test_stream_options_of_another_protocol_break_nothing(client: Client, path: str) -> None:
+    """Only chat has them; elsewhere they are a member like any other."""
+    body = raw(stream_options=True, input="Hi", max_tokens=5)
+    assert (await client.post(path, body))[0] != 500
+
+
+async def test_a_name_out_of_the_request_cannot_break_a_header(client: Client, upstream: Upstream) -> None:
+    """Members that get lost in translation are named in a header, whatever they are called."""
+    names = ["\x1f", "a\r\nset-cookie: x=1", "\u2028", "é" * 3]
+    body = json.dumps({"model": "one", "input": "Hi", **dict.fromkeys(names, 1)}).encode()
+    code, headers, _ = await client.post("/v1/responses", body)
+    assert code != 500
+    assert "set-cookie" not in headers

@@ -117,6 +117,9 @@ async def respond(request: web.Request, reply: Reply, name: str) -> web.StreamRe
     headers = reply.headers
     headers.setdefault("x-request-id", name)
     headers["Server"] = SERVER
+    for header, value in headers.items():
+        if not value.isprintable():  # a name out of the request, or whatever an upstream calls its content
+            headers[header] = "".join([sign if sign.isprintable() else "?" for sign in value])
     body = reply.body
     if isinstance(body, bytes):
         return web.Response(status=reply.status, headers=headers, body=body)
