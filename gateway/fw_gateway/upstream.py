@@ -20,9 +20,6 @@ CONNECT = 3.0
 KEEP_ALIVE = 3.0
 """Seconds an idle connection is kept: less than the shortest of the servers behind it (uvicorn: 5 s)."""
 
-POOL = 512
-"""Connections per upstream; one that hangs takes no other's."""
-
 LARGE = 2**20
 """Bytes from which a request body is sent in pieces."""
 
@@ -132,10 +129,10 @@ class Upstreams:
 def _session(address: URL, socket_path: str) -> aiohttp.ClientSession:
     connector: aiohttp.BaseConnector
     if socket_path:
-        connector = aiohttp.UnixConnector(socket_path, limit=POOL, keepalive_timeout=KEEP_ALIVE)
+        connector = aiohttp.UnixConnector(socket_path, limit=0, keepalive_timeout=KEEP_ALIVE)
     else:
         connector = _Counted(
-            limit=POOL, keepalive_timeout=KEEP_ALIVE, ttl_dns_cache=30, resolver=_Guard(address.host or "")
+            limit=0, keepalive_timeout=KEEP_ALIVE, ttl_dns_cache=30, resolver=_Guard(address.host or "")
         )
     return aiohttp.ClientSession(
         connector=connector,
