@@ -55,6 +55,8 @@ class Endpoint:
     """Protocols that it understands; what it does not is translated to the first."""
     max_concurrency: int | None = None
     """Calls that it is given at once, at most; self-hosted, fewer when it begins to answer late. None: MOST, and nothing is found out."""
+    priority: bool = False
+    """Its engine schedules by priority (vLLM's `--scheduling-policy priority`), so a policy's `priority` is passed on; others refuse the field."""
     capacity: float | None = None
     """Output tokens per second that it writes at most, all callers together; None: nobody said."""
 

@@ -23,6 +23,8 @@ LEAST = 0.2
 """Seconds that must be left for another try to make sense."""
 BUSY = Fault(Overloaded.error_type, "as many calls are under way there as it can take")
 """It was not asked: no failure of its own."""
+PRIORITY = {"low": 1, "normal": 0, "high": -1}
+"""A policy's word -> vLLM's number: lower goes first."""
 _AGAIN = frozenset({"connection_error", "500", "502", "503", "504", "stream_interrupted"})
 
 
@@ -164,6 +166,7 @@ class Trying:
         plan = journey.record.plan
         one.effort = plan.effort if plan is not None else None
         one.lossless = plan is not None and plan.lossless
+        one.priority = PRIORITY[plan.priority] if plan is not None and endpoint.priority else 0
         try:
             found = await run(one)
         except asyncio.CancelledError:
