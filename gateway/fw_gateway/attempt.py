@@ -9,6 +9,8 @@ import aiohttp
 import orjson
 
 from fw_gateway import clock
+from fw_gateway.providers.protocols import RUNNING
+from fw_gateway.providers.splice import with_member
 from fw_gateway.providers.watching import Watcher, error_text
 from fw_gateway.providers.way import Way, way
 from fw_gateway.state.health import Busy, Deployment
@@ -21,6 +23,8 @@ MAX_ANSWER = 64 * 2**20
 """Bytes of a whole answer; more is a fault."""
 MAX_ERROR = 64 * 2**10
 """Bytes read of an upstream's error."""
+HOP = 0.05
+"""Seconds of what is left that a server behind this one is not given: its refusal has to come back in time."""
 LINGER = 0.25
 """Seconds that the connection of a finished stream may take to end; after that it is not kept."""
 NOT_SENT = frozenset(
@@ -59,6 +63,8 @@ class Try:
     mark: float = 0.0
     effort: str | None = None
     """Reasoning effort to ask for where the caller did not."""
+    priority: int = 0
+    """What its engine is told; 0: nothing."""
     lossless: bool = False
     """Not to be asked at all when its protocol cannot say all of the request."""
     machine_seconds: float | None = None
@@ -167,6 +173,8 @@ def _request(one: Try) -> tuple[bytes, dict[str, str]]:
     call, attempt, chosen = one.call, one.attempt, one.way
     asked = one.effort if "reasoning" in attempt.target.capabilities and not call.asked.effort else None
     body = chosen.request(attempt.target.upstream_model, asked)
+    if one.priority and chosen.spoken.name in RUNNING and "priority" not in call.fields:
+        body = with_member(body, "priority", one.priority)
     attempt.lost = chosen.lost
     if chosen.spoken.name != call.protocol:
         attempt.protocol = chosen.spoken.name
@@ -176,6 +184,7 @@ def _request(one: Try) -> tuple[bytes, dict[str, str]]:
         extra["traceparent"] = f"00-{trace.trace_id}-{attempt.span_id}-{trace.flags & 3:02x}"
         if trace.state:
             extra["tracestate"] = trace.state
+        extra["x-request-timeout"] = f"{max(0.0, one.left() - HOP):.3f}"
     return body, extra
 
 

@@ -13,6 +13,7 @@ GatewayError
 ├── UpstreamFailed 502      every target failed; says what the last one said
 ├── VerificationFailed 502  no answer passed the checks of the policy, and it refuses to pass one on
 ├── DeadlineExceeded 504    time ran out, ours or the client's
+├── Overloaded 503          what may serve has as many calls as it can take
 ├── Draining 503            this process is going down
 └── Internal 500            a bug of ours; never planned
 """
@@ -153,6 +154,14 @@ class DeadlineExceeded(GatewayError):
     type = "timeout_error"
     code = "deadline_exceeded"
     error_type = "timeout"
+
+
+class Overloaded(GatewayError):
+    """Everything that may serve this call has as many as it can take; trying again a little later helps."""
+
+    status = 503
+    code = "overloaded"
+    error_type = "rate_limited_local"
 
 
 class Draining(GatewayError):

@@ -1,16 +1,19 @@
 """HTTP to providers: one pool per upstream, connections only where the operator said, and the one map of exceptions to faults."""
 
 import asyncio
+import ipaddress
 import socket
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from multidict import CIMultiDict
 from yarl import URL
 
+from fw_gateway import clock
 from fw_gateway.config import Endpoint
 from fw_gateway.values import Fault
 
@@ -20,8 +23,15 @@ CONNECT = 3.0
 KEEP_ALIVE = 3.0
 """Seconds an idle connection is kept: less than the shortest of the servers behind it (uvicorn: 5 s)."""
 
-POOL = 512
-"""Connections per upstream; one that hangs takes no other's."""
+RENEW = 14.0
+"""Seconds for which an address that was looked up is used for new connections, and a connection to it for new requests: a record that
+changes is honoured within twice that."""
+
+LAST_GOOD = 300.0
+"""Seconds for which the last address is used while names cannot be looked up."""
+
+LOOKUP = 1.0
+"""Seconds that looking up may take while there is a last good address."""
 
 LARGE = 2**20
 """Bytes from which a request body is sent in pieces."""
@@ -37,30 +47,60 @@ class Refused(OSError):
 
 
 class _Counted(aiohttp.TCPConnector):
-    """Counts the connections it begins: a request during which none began went out on a kept one."""
+    """Counts the connections it begins: a request during which none began went out on a kept one. None is kept for longer than `age`."""
 
     begun = 0
 
+    def __init__(self, *, age: float | None, **options: Any) -> None:
+        """`age`: seconds; a connection that is always busy would never notice that its server's address has changed. None: it has a fixed one."""
+        super().__init__(**options)
+        self._age = age
+        self._born: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
+
     async def _create_connection(self, *args: Any, **options: Any) -> Any:
         self.begun += 1
-        return await super()._create_connection(*args, **options)
+        made = await super()._create_connection(*args, **options)
+        self._born[made] = clock.monotonic()
+        return made
+
+    def _release(self, key: Any, protocol: Any, *, should_close: bool = False) -> None:
+        old = self._age is not None and clock.monotonic() - self._born.get(protocol, 0.0) > self._age
+        super()._release(key, protocol, should_close=should_close or old)
 
 
-class _Guard(AbstractResolver):
-    """Resolves the one host of its pool and no other: the egress guard."""
+class Guard(AbstractResolver):
+    """Resolves the one host of its pool and no other: the egress guard. When names cannot be looked up, the last good answer holds for a while."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, inner: AbstractResolver | None = None) -> None:
+        """`inner` looks names up; None: the system's own way, in a thread."""
         self._host = host
-        self._inner = aiohttp.ThreadedResolver()
+        self._inner = inner or aiohttp.ThreadedResolver()
+        self._good: dict[tuple[int, int], tuple[float, list[ResolveResult]]] = {}
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
+        """The addresses of the host.
+
+        Raises:
+            Refused: it is another one.
+            OSError: nobody knows, and nobody knew lately.
+        """
         if host != self._host:
             raise Refused(f"{host} is not an upstream of this gateway")
-        return await self._inner.resolve(host, port, family)
+        at, good = self._good.get((port, family), (0.0, []))
+        try:
+            async with asyncio.timeout(LOOKUP if good else None):
+                found = await self._inner.resolve(host, port, family)
+        except OSError:  # a timeout is one too
+            if not good or clock.monotonic() - at > LAST_GOOD:
+                raise
+            return list(good)
+        self._good[port, family] = (clock.monotonic(), list(found))
+        return found
 
     async def close(self) -> None:
+        """Stop looking names up."""
         await self._inner.close()
 
 
@@ -129,14 +169,22 @@ class Upstreams:
             await session.close()
 
 
+def connector_to(host: str, guard: Guard, *, renew: float = RENEW) -> aiohttp.TCPConnector:
+    """Connections to one host, over IPv4 or IPv6, whichever answers first (RFC 8305)."""
+    try:
+        ipaddress.ip_address(host)
+        age = None
+    except ValueError:
+        age = renew
+    return _Counted(age=age, limit=0, keepalive_timeout=KEEP_ALIVE, ttl_dns_cache=max(1, int(renew)), resolver=guard)
+
+
 def _session(address: URL, socket_path: str) -> aiohttp.ClientSession:
     connector: aiohttp.BaseConnector
     if socket_path:
-        connector = aiohttp.UnixConnector(socket_path, limit=POOL, keepalive_timeout=KEEP_ALIVE)
+        connector = aiohttp.UnixConnector(socket_path, limit=0, keepalive_timeout=KEEP_ALIVE)
     else:
-        connector = _Counted(
-            limit=POOL, keepalive_timeout=KEEP_ALIVE, ttl_dns_cache=30, resolver=_Guard(address.host or "")
-        )
+        connector = connector_to(address.host or "", Guard(address.host or ""))
     return aiohttp.ClientSession(
         connector=connector,
         auto_decompress=False,

@@ -11,6 +11,7 @@ NANO_USD = 1_000_000_000
 """Nano-USD in one US dollar. All money is an integer number of these."""
 
 Objective = Literal["cost", "latency", "ttft", "quality"]
+Priority = Literal["low", "normal", "high"]
 Strategy = Literal["single", "fall_back", "cascade", "mixture"]
 Reason = Literal[
     "best_score",  # proven to meet every requirement, and best by the objective
@@ -310,6 +311,8 @@ class Plan:
     """Of a mixture: each arm's weight and plan; the weights sum to 1."""
     effort: str | None = None
     """Reasoning effort to ask for where the caller did not say; None leaves it to the model."""
+    priority: Priority = "normal"
+    """What an engine that schedules by priority is told."""
     lossless: bool = False
     """A target whose protocol cannot say all of the request is passed over."""
     exploration: "Exploration | None" = None

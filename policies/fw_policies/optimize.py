@@ -84,6 +84,7 @@ def optimize(policy: Policy, facts: Facts, world: World, *, observe: Observer | 
         prices=world.prices,
         otherwise=rules.otherwise,
         lossless=rules.lossless,
+        priority=rules.priority,
         notes=screened,
     )
     if observe is not None:

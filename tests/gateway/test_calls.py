@@ -219,6 +219,7 @@ async def test_the_clients_secrets_stay_here(client: Client, upstream: Upstream)
         "user-agent",
         "content-length",
         "traceparent",
+        "x-request-timeout",
     }
     record = await client.recorded()
     assert sent["traceparent"].split("-")[1:3] == [record.call.trace.trace_id, record.attempts[0].span_id]

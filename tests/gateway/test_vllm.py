@@ -177,3 +177,24 @@ async def test_a_client_that_asks_for_usage_gets_it_as_it_comes(upstream: Upstre
         assert upstream.log[-1].fields["stream_options"] == {"include_usage": True}
         assert "usage" in "".join(events)
         assert text_of(events) == "one"
+
+
+@pytest.mark.parametrize(("word_said", "number"), [("high", -1), ("normal", None), ("low", 1)])
+async def test_a_policys_priority_reaches_an_engine_that_knows_what_it_is(
+    upstream: Upstream, tmp_path: Path, word_said: str, number: int | None
+) -> None:
+    """Lower goes first. Others refuse the field, so they are not sent it; what a caller says itself stays."""
+    policies = {"p": {"baseline": "m", "default": {"priority": word_said}}}
+    for knows in (True, False):
+        config = config_of(tmp_path / str(knows), endpoint("m", "a", upstream.url, priority=knows), policies=policies)
+        async with running(config) as client:
+            assert (await client.chat("auto", x_fw_policy="p"))[0] == 200
+            assert upstream.log[-1].fields.get("priority") == (number if knows else None)
+            assert (await client.chat("auto", fields={"priority": 7}, x_fw_policy="p"))[0] == 200
+            assert upstream.log[-1].fields["priority"] == 7
+
+
+async def test_what_is_left_of_the_time_is_passed_on(client: Client, upstream: Upstream) -> None:
+    """To servers of one's own: a little less than the client allowed, so that a refusal comes back in time."""
+    await client.chat("one", x_request_timeout="5")
+    assert 4 < float(upstream.log[-1].headers["x-request-timeout"]) <= 4.95

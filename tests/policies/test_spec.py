@@ -100,7 +100,6 @@ def test_impossible_lines_are_refused_with_the_reason(line: str, words: str) -> 
     "more",
     [
         {"extends": ["org"]},
-        {"default": {"priority": "high"}},
         {"default": {"allow": ["best_of_n"]}},
     ],
 )

@@ -37,9 +37,15 @@ TOOLS: list[dict[str, Any]] = [
 
 
 def config(*urls: str) -> dict[str, Any]:
-    """One model with a deployment at each address."""
+    """One model with a deployment at each address; their prices differ, so they are tried in order."""
     deployments = [
-        {"provider": "vllm", "url": url, "name": f"gpu-{number}", "machine_hour": "0.36 USD", "model": "smollm2"}
+        {
+            "provider": "vllm",
+            "url": url,
+            "name": f"gpu-{number}",
+            "machine_hour": f"0.3{number} USD",
+            "model": "smollm2",
+        }
         for number, url in enumerate(urls)
     ]
     capabilities = ["chat", "stream", "tools", "tool_choice", "json_schema", "embeddings"]

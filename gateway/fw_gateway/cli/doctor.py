@@ -3,6 +3,8 @@
 import platform
 import socket
 import tempfile
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -10,11 +12,12 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+import orjson
 import typer
 
 from fw_gateway.cli import output, remote
 from fw_gateway.cli.options import ConfigFile, Json
-from fw_gateway.config import Config, ConfigError, environment, load
+from fw_gateway.config import Config, ConfigError, Endpoint, environment, load
 from fw_gateway.providers import litellm_bridge
 from fw_gateway.providers.local import have, missing
 
@@ -66,6 +69,7 @@ def examine(path: str | None) -> Iterator[Finding]:
     yield from _local(config)
     yield from _bridge(config)
     yield from _keys(config)
+    yield from _servers(config)
     yield _folder("state", Path(config.server.state_dir))
     if config.telemetry.traces_file:
         yield _folder("traces", Path(config.telemetry.traces_file).parent)
@@ -128,6 +132,42 @@ def _keys(config: Config) -> Iterator[Finding]:
     )
     for variable, deployments in waiting.items():
         yield Finding("keys", "warn", f"no credential for {', '.join(deployments)}", f"export {variable}=…")
+
+
+def _servers(config: Config) -> Iterator[Finding]:
+    """What each self-hosted server serves, LoRA adapters among it; each of them can be a `model` of a deployment."""
+    asked: dict[str, list[str] | str] = {}
+    for endpoint in config.endpoints:
+        name, wanted = endpoint.target.deployment, endpoint.target.upstream_model
+        if not (endpoint.row.self_hosted and endpoint.url) or name in config.blocked:
+            continue
+        if endpoint.url not in asked:
+            asked[endpoint.url] = _served(endpoint)
+        served = asked[endpoint.url]
+        if isinstance(served, str):
+            yield Finding(name, "warn", f"{endpoint.url}: {served}", "start it, or mend its `url`")
+        elif endpoint.forward_name or wanted in served:
+            yield Finding(name, "ok", f"{endpoint.url} serves {', '.join(served[:20])}")
+        else:
+            fix = f"set its `model` to one of: {', '.join(served[:20])}"
+            yield Finding(name, "warn", f"{endpoint.url} does not serve `{wanted}`", fix)
+
+
+def _served(endpoint: Endpoint) -> list[str] | str:
+    """The names that a server lists, or why it does not."""
+    headers = {"Authorization": f"Bearer {endpoint.key.reveal()}"} if endpoint.key is not None else {}
+    request = urllib.request.Request(f"{endpoint.url}/models", headers=headers)  # noqa: S310 - the config checked the scheme
+    try:
+        with urllib.request.urlopen(request, timeout=2.0) as answer:  # noqa: S310
+            found = orjson.loads(answer.read(2**20))
+        return [str(row["id"]) for row in found["data"]]
+    except urllib.error.HTTPError as fault:
+        with fault:
+            return f"it answers {fault.code} when asked for its models"
+    except OSError as fault:
+        return f"nothing answers ({getattr(fault, 'reason', fault)})"
+    except (ValueError, KeyError, TypeError):
+        return "what it lists as its models is no such list"
 
 
 def _folder(name: str, folder: Path) -> Finding:

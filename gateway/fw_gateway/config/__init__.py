@@ -2,10 +2,11 @@
 
 from fw_gateway.config.environment import environment, gateway_url, model_dir, process_environment
 from fw_gateway.config.load import load
-from fw_gateway.config.model import Config, Endpoint, Secret, ServerConfig, TelemetryConfig
+from fw_gateway.config.model import MOST, Config, Endpoint, Secret, ServerConfig, TelemetryConfig
 from fw_gateway.config.problems import ConfigError, Problem
 
 __all__ = [
+    "MOST",
     "Config",
     "ConfigError",
     "Endpoint",

@@ -115,6 +115,8 @@ def _read_deployment(name: str, section: reader.Section, shared: Shared, reading
         forward_name=name.endswith("*"),
         speaks=section.take("speaks", _protocols, row.speaks),
         capacity=section.take("capacity", reader.tokens_per_second, None),
+        priority=section.take("priority", reader.flag, False),
+        max_concurrency=section.take("max_concurrency", reader.whole, None),
     )
     section.close()
     _demand(endpoint, section)

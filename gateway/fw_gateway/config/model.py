@@ -28,6 +28,10 @@ class Secret:
     __str__ = __repr__
 
 
+MOST = 512
+"""Calls at once that any deployment is given: one that hangs takes no other's place."""
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """Where a target is reached, and with what key."""
@@ -49,6 +53,10 @@ class Endpoint:
     """The config's model name is a pattern: the caller's own name goes upstream."""
     speaks: tuple[str, ...] = ("openai_chat", "openai_embeddings")
     """Protocols that it understands; what it does not is translated to the first."""
+    max_concurrency: int | None = None
+    """Calls that it is given at once, at most; self-hosted, fewer when it begins to answer late. None: MOST, and nothing is found out."""
+    priority: bool = False
+    """Its engine schedules by priority (vLLM's `--scheduling-policy priority`), so a policy's `priority` is passed on; others refuse the field."""
     capacity: float | None = None
     """Output tokens per second that it writes at most, all callers together; None: nobody said."""
 

@@ -24,6 +24,7 @@ from fw_gateway.errors import (
     DeadlineExceeded,
     GatewayError,
     NoCandidate,
+    Overloaded,
     UpstreamFailed,
     VerificationFailed,
 )
@@ -301,6 +302,9 @@ class Engine:
         if fault.error_type == "timeout":
             error = DeadlineExceeded(f"{names}: {fault.message}.", hint="Raise x-request-timeout or the ttft_limit.")
         error.retry_after = _wait(journey)
+        if fault.error_type == Overloaded.error_type:
+            error = Overloaded(f"{names}: {fault.message}.", hint="Try again in a moment.", retry_after=1.0)
+            record.error_type = error.error_type
         self._settle(journey, error.status, failed=True)
         return refusal(error, record)
 

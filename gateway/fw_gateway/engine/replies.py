@@ -5,7 +5,7 @@ from math import ceil
 import orjson
 
 from fw_gateway.attempt import Opened
-from fw_gateway.errors import GatewayError
+from fw_gateway.errors import GatewayError, Overloaded
 from fw_gateway.providers.protocols import protocols
 from fw_gateway.providers.watching import comment
 from fw_gateway.values import Attempt, Call, Fault, Record, Reply
@@ -42,7 +42,7 @@ def refusal(error: GatewayError, record: Record) -> Reply:
     """An error of ours as a reply."""
     headers = headers_of(record)
     headers["Content-Type"] = "application/json"
-    headers["x-should-retry"] = "false"
+    headers["x-should-retry"] = "true" if isinstance(error, Overloaded) else "false"
     if error.retry_after is not None:
         headers["Retry-After"] = str(ceil(error.retry_after))
     shaped = protocols[record.call.protocol].error(error.body()["error"], error.status)

@@ -5,11 +5,13 @@ from collections.abc import Awaitable, Callable
 
 from fw_gateway import clock
 from fw_gateway.attempt import NOT_SENT, Opened, Try, begin, held, run
-from fw_gateway.config import Config, Endpoint
+from fw_gateway.config import MOST, Config, Endpoint
+from fw_gateway.engine.gate import Gate
 from fw_gateway.engine.journey import Journey
-from fw_gateway.errors import DeadlineExceeded, GatewayError
+from fw_gateway.errors import DeadlineExceeded, GatewayError, Overloaded
 from fw_gateway.state import Worlds, budget
 from fw_gateway.state.health import CLOSED
+from fw_gateway.state.limit import Limit
 from fw_gateway.upstream import Route
 from fw_gateway.values import Fault
 from fw_policies.flow import Failed, Open, Quiet
@@ -19,6 +21,10 @@ MAX_ATTEMPTS = 3
 """Attempts of one call that may fail."""
 LEAST = 0.2
 """Seconds that must be left for another try to make sense."""
+BUSY = Fault(Overloaded.error_type, "as many calls are under way there as it can take")
+"""It was not asked: no failure of its own."""
+PRIORITY = {"low": 1, "normal": 0, "high": -1}
+"""A policy's word -> vLLM's number: lower goes first."""
 _AGAIN = frozenset({"connection_error", "500", "502", "503", "504", "stream_interrupted"})
 
 
@@ -30,6 +36,12 @@ class Trying:
         self._worlds = worlds
         self._route = route
         self._endpoints = {endpoint.target.deployment: endpoint for endpoint in config.endpoints}
+        self._gates = {name: self._gate(endpoint) for name, endpoint in self._endpoints.items()}
+
+    def _gate(self, endpoint: Endpoint) -> Gate:
+        limit = endpoint.max_concurrency
+        found = Limit(MOST if limit is None else limit, adaptive=limit is not None and endpoint.row.self_hosted)
+        return Gate(found, self._worlds.deployments[endpoint.target.deployment])
 
     async def open(self, journey: Journey, ask: Open) -> Opened | Failed | Quiet:
         """One target: an attempt, and one more at the same place when that may help."""
@@ -52,7 +64,8 @@ class Trying:
             found = await self._attempt(journey, ask)
             if isinstance(found, Opened):
                 return found
-            journey.fault = found
+            if found is not BUSY or not journey.tries:  # what an upstream said is worth more to the client
+                journey.fault = found
             self._learn(journey, target, found)
             pause = self._pause(journey, target, found) if again else None
             again = False
@@ -130,6 +143,8 @@ class Trying:
             route = await self._route(endpoint)
         except GatewayError as error:
             return Fault("connection_error", f"{error.message} {error.hint}".strip(), exception=type(error).__name__)
+        if not await self._gates[target.deployment].enter(journey.left()):
+            return BUSY
         tried = [one.attempt for one in reversed(journey.tries)]
         before = next((one for one in tried if one.target.deployment == target.deployment), None)
         same, previous = before is not None, before or next(iter(tried), None)
@@ -151,6 +166,7 @@ class Trying:
         plan = journey.record.plan
         one.effort = plan.effort if plan is not None else None
         one.lossless = plan is not None and plan.lossless
+        one.priority = PRIORITY[plan.priority] if plan is not None and endpoint.priority else 0
         try:
             found = await run(one)
         except asyncio.CancelledError:
@@ -166,7 +182,11 @@ class Trying:
             return
         took = attempt.first_content if call.stream and attempt.first_content is not None else now - attempt.started
         tokens = attempt.usage.output_tokens if attempt.usage is not None else None
-        pace = self._worlds.deployments[attempt.target.deployment].pace
+        deployment = self._worlds.deployments[attempt.target.deployment]
+        pace = deployment.pace
+        if call.stream and isinstance(found, Opened):
+            limit = self._gates[attempt.target.deployment].limit
+            limit.observe(took, now, count=deployment.busy.count, idle=pace.idle(now))
         pace.add(took, now, stream=call.stream, size=len(call.body), tokens=tokens)
 
     def _waited(self, one: Try) -> None:

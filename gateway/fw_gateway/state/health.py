@@ -1,5 +1,6 @@
 """Whether a deployment may be tried: a circuit per deployment, its transitions in a table, time and randomness arguments."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fw_gateway.state.pace import Pace
@@ -189,6 +190,8 @@ class Busy:
     count: int = 0
     last: float = float("-inf")
     """When a request began or ended last."""
+    freed: Callable[[], None] | None = None
+    """Told each time a request is over; None: nobody waits for that."""
     _share: float = 0.0
 
     def enter(self, now: float) -> float:
@@ -201,6 +204,8 @@ class Busy:
         """It is over; machine-seconds that were its own."""
         self._advance(now)
         self.count -= 1
+        if self.freed is not None:
+            self.freed()
         return self._share - mark
 
     def _advance(self, now: float) -> None:

@@ -90,6 +90,11 @@ class Pace:
             return float(mine)
         return max(float(mine), said.running + 2 * said.waiting)
 
+    def idle(self, now: float) -> bool:
+        """Whether its engine said just now that nobody waits there."""
+        said = self.signals
+        return said is not None and said.up and now - said.at <= FRESH and said.waiting == 0
+
     def crowding(self, now: float) -> float:
         """By how much it is slower than its number of calls says, from 1 on: its cache is almost full, or it does not answer at all."""
         said = self.signals

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fw_policies.model import Facts, Objective, Requirement
+from fw_policies.model import Facts, Objective, Priority, Requirement
 
 ANY = "*"
 """The step that nobody named."""
@@ -86,6 +86,8 @@ class Rules:
     """`allow: [hedge]`: a second deployment may be asked while the first is slow to begin."""
     sticky: Literal["", "loop", "conversation"] = ""
     """What keeps its model once it has one: a run, or a thread."""
+    priority: Priority = "normal"
+    """Which calls an engine that schedules by priority takes first."""
     lossless: bool = False
     """A target whose protocol cannot say all of a request is not asked."""
 

@@ -16,7 +16,6 @@ KEYS = (
     "explore", "priority", "cases", "use", "lossless",
 )  # fmt: skip
 _GOALS = ("cost", "latency", "ttft")
-_NOT_YET = {"priority": "Leave it out."}
 
 
 def parse(mapping: Mapping[str, Any], *, source: str = "") -> Policy:
@@ -161,12 +160,9 @@ def _section(value: Any, path: str, found: Found) -> dict[str, Any]:
         found.add(path, f"must be a mapping, not {value!r}.")
         return {}
     _known(value, KEYS, f"{path}.", found)
-    for key, instead in _NOT_YET.items():
-        if key in value and not (key == "priority" and value[key] == "normal"):
-            found.not_yet(f"{path}.{key}", key, instead)
     if "minimize" in value and "maximize" in value:
         found.add(path, "has both minimize and maximize.", "A step has exactly one objective.")
-    return {key: item for key, item in value.items() if key in KEYS and key not in _NOT_YET}
+    return {key: item for key, item in value.items() if key in KEYS}
 
 
 def _steps(value: Any, default: Mapping[str, Any], found: Found) -> dict[str, dict[str, Any]]:
@@ -294,6 +290,7 @@ def _rules(raw: Mapping[str, Any], path: str, found: Found) -> Rules:
         hedge="hedge" in allowed,
         sticky=plans.sticky(raw.get("sticky"), path, found),  # type: ignore[arg-type]
         lossless=plans.flag(raw, "lossless", path, found),
+        priority=plans.priority(raw.get("priority"), path, found),  # type: ignore[arg-type]
     )
 
 

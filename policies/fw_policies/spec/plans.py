@@ -10,6 +10,7 @@ from fw_policies.spec.problems import Found, near
 PLANS = ("cascade", "fall_back", "hedge", "best_of_n", "mixture")
 EXECUTED = ("cascade", "fall_back", "hedge", "mixture")
 STICKY = ("loop", "conversation")
+PRIORITIES = ("low", "normal", "high")
 _LIMITS = ("share", "max_cost", "max_quality_loss")
 
 
@@ -54,6 +55,16 @@ def sticky(value: Any, path: str, found: Found) -> str:
     if value not in STICKY:
         found.add(f"{path}.sticky", f"cannot be `{value}`.", near(value, STICKY))
         return ""
+    return str(value)
+
+
+def priority(value: Any, path: str, found: Found) -> str:
+    """Which calls go first where not all can be served at once."""
+    if value is None:
+        return "normal"
+    if value not in PRIORITIES:
+        found.add(f"{path}.priority", f"cannot be `{value}`.", near(value, PRIORITIES))
+        return "normal"
     return str(value)
 
 
