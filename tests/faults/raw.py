@@ -75,21 +75,23 @@ class Seen:
 
 
 def _dechunked(data: bytes) -> tuple[bytes, bool]:
-    found = []
+    """The body of chunks as far as it came, and whether the last chunk was there."""
+    found, place = [], 0
     while True:
-        line, mark, rest = data.partition(b"\r\n")
+        end = data.find(b"\r\n", place)
         try:
-            size = int(line.split(b";")[0], 16)
+            size = int(data[place:end].split(b";")[0], 16) if end >= 0 else -1
         except ValueError:
+            size = -1
+        if size < 0:
             return b"".join(found), False
-        if not mark:
-            return b"".join(found), False
+        start = end + 2
         if size == 0:
-            return b"".join(found), rest.startswith(b"\r\n")
-        found.append(rest[:size])
-        if len(rest) < size + 2:
+            return b"".join(found), data[start : start + 2] == b"\r\n"
+        found.append(data[start : start + size])
+        place = start + size + 2
+        if len(data) < place:
             return b"".join(found), False
-        data = rest[size + 2 :]
 
 
 def request(path: str, body: bytes, *lines: str, method: str = "POST", host: str = "localhost") -> bytes:

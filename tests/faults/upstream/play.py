@@ -47,6 +47,8 @@ class Play:
     rng: random.Random
     thief: str
     """Address of the port that must never be contacted."""
+    before: int = 0
+    """Bytes that its connection had sent before."""
     tries: int = 1
     """How many attempts with this nonce there have been, this one included."""
     answer: Answer = field(default_factory=lambda: Answer("fx"))
@@ -76,6 +78,7 @@ class Play:
             self.attempt.t_first_byte = time.monotonic()
         await self.peer.send(data)
         self.attempt.t_last_byte = time.monotonic()
+        self.attempt.bytes_sent = self.peer.sent - self.before
 
     async def rest(self, seconds: float) -> None:
         """Do nothing for a while; a peer that leaves ends it.

@@ -195,7 +195,7 @@ class Upstream:
         play.answer = Answer(model, prompt_tokens=len(request.body) // 4, id=f"fx-{attempt.number}")
         replica.running += 1
         replica.queries += 1
-        before = peer.sent
+        play.before = peer.sent
         try:
             mode = MODES.get(wanted.mode)
             if mode is None:
@@ -211,7 +211,7 @@ class Upstream:
             return alive and request.header("connection").lower() != "close"
         finally:
             replica.running -= 1
-            attempt.bytes_sent = peer.sent - before
+            attempt.bytes_sent = peer.sent - play.before
             attempt.over = True
 
     def _thief_url(self) -> str:

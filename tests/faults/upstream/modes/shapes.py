@@ -89,8 +89,8 @@ def _model_name(name: str) -> Shape:
 
 
 async def _ping_forever(play: Play) -> bool:
-    """Comments (or pings) and never content, for as long as `silent` would last."""
-    shape = Shape(stop=lambda play, events: 1, ending=_pings)
+    """Comments (or pings) and never content again, for as long as `silent` would last; `i=` says where that begins."""
+    shape = Shape(stop=lambda play, events: int(play.wanted.get("i") or 1), ending=_pings)
     return await shape(play) if play.stream else await _spaces(play)
 
 
@@ -156,6 +156,6 @@ ROWS = rows(
         "reasoning": ("answer", _answer(reasoning=("Let", " me", " think.")), "three tokens of reasoning first"),
         "refusal": ("answer", _answer(tokens=(), refusal=("I", " must", " not.")), "a refusal instead of content"),
         "unknown_event": ("answer", Shape(events=_unknown), "an event of a name nobody knows"),
-        "ping_forever": ("cut", _ping_forever, "pings and never content"),
+        "ping_forever": ("cut", _ping_forever, "pings and never content; `i=`: from that event on"),
     },
 )
