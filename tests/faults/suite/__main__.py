@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tests.faults.suite import checks as _checks
 from tests.faults.suite import score
 from tests.faults.suite.adapter import Adapter, Gateway, Unstartable
 from tests.faults.suite.bench import Bench
-from tests.faults.suite.check import CHECKS, FAIL, HUNG, Check, Finding
+from tests.faults.suite.check import CHECKS, FAIL, HUNG, SAFE, WORST, Check, Finding
 from tests.faults.suite.promises import PROMISES
 from tests.faults.upstream.launch import Control, running
 
@@ -27,6 +28,8 @@ except ImportError:
 SCORECARD = Path(__file__).parents[1] / "SCORECARD.md"
 STAGES = "AMBDL"
 REPLICAS = 3
+SETTLE = 4.0
+"""Seconds that the checks which run beside the others get to begin."""
 Findings = dict[str, tuple[Check, Finding]]
 EXAMPLES = """examples:
   make faults                                       everything, in the fast profile; writes tests/faults/SCORECARD.md
@@ -106,6 +109,15 @@ async def finding_of(bench: Bench) -> Finding:
     return found
 
 
+def better(first: Finding, second: Finding) -> Finding:
+    """The better of two runs; what must never happen is counted of both."""
+    found, other = (second, first) if WORST[second.verdict] > WORST[first.verdict] else (first, second)
+    found.never = [*first.never, *second.never]
+    found.log = [*found.log, {"the other run": other.measured, "why": other.why}]
+    found.seconds = first.seconds + second.seconds
+    return found
+
+
 class Suite:
     """One run."""
 
@@ -124,7 +136,7 @@ class Suite:
         """
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-")))
-            control, pid = stack.enter_context(
+            control, _ = stack.enter_context(
                 running(REPLICAS, profile="fast", seed=self._given.seed, log=folder / "upstream.txt")
             )
             config = self._adapter.config(self._todo, control.ports)
@@ -132,17 +144,22 @@ class Suite:
             await gateway.start()
             stack.callback(gateway.stop)
             for stage in STAGES:
-                await self._stage([one for one in self._todo if one.stage == stage], gateway, control, pid)
+                await self._stage([one for one in self._todo if one.stage == stage], gateway, control)
 
-    async def _stage(self, todo: list[Check], gateway: Gateway, control: Control, pid: int) -> None:
+    async def _stage(self, todo: list[Check], gateway: Gateway, control: Control) -> None:
         """Checks that mostly wait run beside the others."""
 
         async def one(check: Check) -> None:
             full = self._given.profile == "full"
-            bench = Bench(gateway, control, self._adapter, check, self._given.seed, full, pid, self._shared)
-            self._note(check, await finding_of(bench))
+            bench = Bench(gateway, control, self._adapter, check, self._given.seed, full, shared=self._shared)
+            found = await finding_of(bench)
+            if check.timed and found.verdict in {FAIL, SAFE}:
+                found = better(found, await finding_of(replace(bench, run=1)))
+            self._note(check, found)
 
         beside = [asyncio.create_task(one(check)) for check in todo if check.beside]
+        if beside:
+            await asyncio.sleep(SETTLE)
         for check in todo:
             if not check.beside:
                 await one(check)

@@ -65,8 +65,9 @@ class Adapter:
         values = {"replica0": ports["ports"][0]}
         text = Template(parts["head"]).substitute(values)
         for one in checks:
-            for name, group in one.groups.items():
-                text += self._group(one.prefix(name), group, ports)
+            for run in range(one.runs):
+                for name, group in one.groups.items():
+                    text += self._group(one.prefix(name, run), group, ports)
         return text
 
     def _group(self, prefix: str, group: Group, ports: dict[str, Any]) -> str:

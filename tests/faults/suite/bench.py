@@ -32,7 +32,8 @@ class Bench:
     seed: int
     full: bool
     """The long profile: the figures of the specification instead of the short form."""
-    upstream_pid: int = 0
+    run: int = 0
+    """The first run of the check, or the second."""
     shared: dict[str, Any] = field(default_factory=dict)
     """What checks of one run know in common."""
     _numbers: Any = field(default_factory=itertools.count)
@@ -54,11 +55,12 @@ class Bench:
     def nonce(self) -> str:
         """A new one, the same in every run of a seed."""
         number = next(self._numbers)
-        return f"nonce-{random.Random(f'{self.seed}|{self.check.id}|{number}').getrandbits(64):016x}"
+        seed = f"{self.seed}|{self.check.id}|{self.run}|{number}"
+        return f"nonce-{random.Random(seed).getrandbits(64):016x}"
 
     def model(self, mode: str, group: str = "solo") -> str:
         """The model name by which a group plays a mode."""
-        return f"{self.check.prefix(group)}fx-{mode}"
+        return f"{self.check.prefix(group, self.run)}fx-{mode}"
 
     def lines(self, headers: Iterable[str] = (), key: int = 0) -> list[str]:
         """Header lines of a request."""
@@ -144,9 +146,8 @@ class Bench:
         """Why a protocol cannot be judged; empty when the gateway serves it."""
         key = f"offered {protocol}"
         if key not in self.shared:
-            reply = await talk(
-                self.port, self.request("ok", "solo", self.nonce(), stream=False, protocol=protocol), wait=5
-            )
+            body = self.body("fx-ok", self.nonce(), stream=False, protocol=protocol, fields={})
+            reply = await talk(self.port, raw.request(PATHS[protocol], body, *self.lines()), wait=5)
             self.shared[key] = f"not offered: {reply.status}" if reply.status in {404, 405, 501} else ""
         return str(self.shared[key])
 
@@ -204,4 +205,9 @@ def percentile(values: Iterable[float], share: float) -> float:
 
 def ms(seconds: float) -> str:
     """Milliseconds, for people."""
-    return f"{seconds * 1000:.1f} ms" if seconds < 10 else f"{seconds:.1f} s"
+    return f"{seconds * 1000:.1f} ms" if abs(seconds) < 1 else f"{seconds:.2f} s"
+
+
+def added(seconds: float) -> str:
+    """A difference of milliseconds, with its sign."""
+    return f"{seconds * 1000:+.1f} ms"

@@ -86,15 +86,22 @@ class Check:
     """Seconds after which it is hung."""
     beside: bool = False
     """It mostly waits: it runs beside the others of its stage."""
+    timed: bool = False
+    """It measures time: when it fails, it is run once more on fresh deployments, because this machine has other things to do too."""
 
     @property
     def id(self) -> str:
         """`28.chat`."""
         return f"{self.row}.{self.name}"
 
-    def prefix(self, group: str) -> str:
-        """The beginning of the model names of one of its groups."""
-        return f"c{self.row}{self.name.replace('_', '')}-{group}-"
+    @property
+    def runs(self) -> int:
+        """How often it is run at most."""
+        return 2 if self.timed else 1
+
+    def prefix(self, group: str, run: int = 0) -> str:
+        """The beginning of the model names of one of its groups, in its first or second run."""
+        return f"c{self.row}{self.name.replace('_', '')}{'ab'[run]}-{group}-"
 
 
 CHECKS: list[Check] = []
@@ -108,12 +115,13 @@ def check(
     groups: dict[str, Group] | None = None,
     limit: float = 60.0,
     beside: bool = False,
+    timed: bool = False,
 ) -> Callable[[Run], Run]:
     """Enter a function into the table; the first line of its docstring is what it says."""
 
     def enter(run: Run) -> Run:
         says = (run.__doc__ or name).strip().splitlines()[0]
-        CHECKS.append(Check(row, name, stage, says, groups or {"solo": SOLO}, run, limit, beside))
+        CHECKS.append(Check(row, name, stage, says, groups or {"solo": SOLO}, run, limit, beside, timed))
         return run
 
     return enter

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from tests.faults import raw
-from tests.faults.suite.bench import Bench, ms, percentile
+from tests.faults.suite.bench import Bench, added, ms, percentile
 from tests.faults.suite.check import SOLO, Finding, Group, check, judged
 from tests.faults.suite.client import PATHS, talk
 
@@ -22,7 +22,7 @@ async def _small(bench: Bench, times: list[float]) -> None:
         await asyncio.sleep(0.005)
 
 
-@check(7, "accepted", stage="M", groups={"solo": SOLO})
+@check(7, "accepted", timed=True, stage="M", groups={"solo": SOLO})
 async def big_bodies(bench: Bench) -> Finding:
     """Three bodies of 20 MB at once, within the limit: all answered, in 2.5 times their size, and small requests go on."""
     made = [bench.request("ok", "solo", bench.nonce(), stream=False, text="A" * (20 * 10**6)) for _ in range(3)]
@@ -38,7 +38,7 @@ async def big_bodies(bench: Bench) -> Finding:
     grown = peak.look() / sum(map(len, made))
     slower = percentile(times, 0.99) - percentile(before, 0.99)
     good = sum(reply.succeeded for reply in replies)
-    measured = f"{good} of 3 answered, memory {grown:.2f}× the bodies, small requests p99 +{ms(slower)}"
+    measured = f"{good} of 3 answered, memory {grown:.2f}× the bodies, small requests p99 {added(slower)}"
     why = f"statuses {[reply.status for reply in replies]}, memory or delay too large"
     return judged(good == 3 and grown <= 2.5 and slower <= 0.05, measured, why)
 
@@ -102,7 +102,7 @@ class Slow:
 async def _slow(bench: Bench, kind: Slow, patience: float) -> None:
     """One such socket, until it is closed or patience is over."""
     reader, writer = await asyncio.open_connection("127.0.0.1", bench.port, limit=2**12)
-    body = raw.chat(bench.model("flood:32"), stream=True)
+    body = raw.chat(bench.model("flood:16"), stream=True)
     whole = raw.request(PATHS["chat"], body, *bench.lines())
     head = whole[: -len(body)]
     first = {"headers": head[:60], "body": head + body[:10], "reader": whole, "silent": b""}[kind.kind]
@@ -148,7 +148,7 @@ async def slow_clients(bench: Bench) -> Finding:
     return judged(not bad, "; ".join(said), f"not closed: {', '.join(bad)}")
 
 
-@check(9, "others", stage="L", groups={"solo": SOLO, "fast": Group((1,))}, limit=60)
+@check(9, "others", timed=True, stage="L", groups={"solo": SOLO, "fast": Group((1,))}, limit=60)
 async def others(bench: Bench) -> Finding:
     """A thousand slow sockets do not slow down the others (the best of three rounds each)."""
 

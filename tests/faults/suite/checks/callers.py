@@ -65,7 +65,7 @@ async def amplification(bench: Bench) -> Finding:
     return judged(tries <= alone and told == "false", measured, "the SDK's retries multiply ours")
 
 
-@check(22, "deadline", groups={"a": SOLO, "b": TRIO})
+@check(22, "deadline", timed=True, groups={"a": SOLO, "b": TRIO})
 async def deadlines(bench: Bench) -> Finding:
     """A request ends at its deadline, and the upstream is let go at most 250 ms later."""
     header = f"{bench.adapter.given['timeout_header']}: 0.8"
@@ -108,7 +108,7 @@ LEAVING = {
 }
 
 
-@check(32, "leaving", limit=60)
+@check(32, "leaving", timed=True, limit=60)
 async def leaving(bench: Bench) -> Finding:
     """A client that leaves stops the upstream: in the middle, before the first token, without streaming."""
     times: dict[str, list[float]] = {name: [] for name in LEAVING}
@@ -157,11 +157,11 @@ async def leaving_while_queued(bench: Bench) -> Finding:
     return judged(bool(at_once) or not sent, measured, "sent for nobody")
 
 
-@check(32, "vllm", groups={"solo": Group((2,))})
+@check(32, "vllm", groups={"solo": Group((1,))})
 async def running_falls(bench: Bench) -> Finding:
     """vLLM's own gauge of running requests falls when the client leaves (the scripted gauge; a real vLLM is another suite's)."""
     async with bench.under_way("slowtok:0.05", stop=b"word01"):
-        during = bench.control.state()["replicas"][2]["running"]
+        during = bench.control.state()["replicas"][1]["running"]
     await asyncio.sleep(0.25)
-    after = bench.control.state()["replicas"][2]["running"]
+    after = bench.control.state()["replicas"][1]["running"]
     return judged(during >= 1 and after < during, f"{during} running, then {after}", "it still runs")

@@ -4,14 +4,14 @@ import asyncio
 
 from tests.faults import raw
 from tests.faults.suite import process
-from tests.faults.suite.bench import Bench, ms, percentile, settling, together
+from tests.faults.suite.bench import Bench, added, ms, percentile, settling, together
 from tests.faults.suite.check import SOLO, Finding, Group, absent, check, judged
 from tests.faults.suite.load import constant, flat_out, probing
 
 CORES = "client, gateway and upstream share this machine's cores"
 
 
-@check(1, "overhead", stage="L", limit=60)
+@check(1, "overhead", timed=True, stage="L", limit=60)
 async def overhead(bench: Bench) -> Finding:
     """Whole answers at 60 % of the highest rate, against the upstream alone at the same rate."""
     direct = bench.control.ports["ports"][0]
@@ -29,11 +29,11 @@ async def overhead(bench: Bench) -> Finding:
         lost += through.failed + len(through.refused)
         rounds.append([percentile(through.good, share) - percentile(bare.good, share) for share in (0.5, 0.99)])
     p50, p99 = (min(found[place] for found in rounds) for place in (0, 1))
-    measured = f"at {rate:.0f}/s of {peak.rate:.0f}/s, best of 3: p50 +{ms(p50)}, p99 +{ms(p99)}"
+    measured = f"at {rate:.0f}/s of {peak.rate:.0f}/s, best of 3: p50 {added(p50)}, p99 {added(p99)}"
     return judged(p50 <= 0.002 and p99 <= 0.010 and not lost, measured, f"{lost} lost; {CORES}", log=rounds)
 
 
-@check(1, "cpu", stage="L")
+@check(1, "cpu", timed=True, stage="L")
 async def processor_time(bench: Bench) -> Finding:
     """Processor time of the gateway for a whole answer and for a stream of sixty words, everything on."""
     found = {}
@@ -46,7 +46,7 @@ async def processor_time(bench: Bench) -> Finding:
     return judged(found[False] <= 0.002 and found[True] <= 0.004, measured, "more than 2 ms (4 ms for a stream)")
 
 
-@check(2, "overload", stage="L", groups={"solo": SOLO}, limit=60)
+@check(2, "overload", timed=True, stage="L", groups={"solo": SOLO}, limit=60)
 async def overload(bench: Bench) -> Finding:
     """Thrice what the upstream can do (503 above 8 at once): what it can do is still done, the rest is told quickly."""
     mode = "memory_pressure:8,10"
@@ -93,18 +93,18 @@ async def neighbour(bench: Bench) -> Finding:
     return judged(beside <= 1.5 * alone, f"p99 {ms(alone)} alone, {ms(beside)} beside a noisy one", "slowed down")
 
 
-@check(4, "flow", stage="L", groups={"solo": Group((0,), stall=60)}, limit=60)
+@check(4, "flow", timed=True, stage="L", groups={"solo": Group((0,), stall=60)}, limit=60)
 async def flow(bench: Bench) -> Finding:
     """Tokens arrive as they are sent: what the gateway adds to each event, and how many it holds back."""
     streams, gap = (500, 0.2) if bench.full else (100, 0.1)
     direct = bench.control.ports["ports"][0]
     bare, _ = await _flow(bench, 20, gap, direct)
-    added, held = await _flow(bench, streams, gap, 0)
-    extra = percentile(added, 0.99) - percentile(bare, 0.99)
+    late, held = await _flow(bench, streams, gap, 0)
+    extra = percentile(late, 0.99) - percentile(bare, 0.99)
     measured = (
-        f"{streams} streams: p99 +{ms(extra)} over direct ({ms(percentile(added, 0.99))}), at most {held} events held"
+        f"{streams} streams: p99 {added(extra)} over direct ({ms(percentile(late, 0.99))}), at most {held} events held"
     )
-    return judged(extra <= 0.005 and held <= 1, measured, CORES, log=[percentile(added, 0.5), percentile(bare, 0.5)])
+    return judged(extra <= 0.005 and held <= 1, measured, CORES, log=[percentile(late, 0.5), percentile(bare, 0.5)])
 
 
 async def _flow(bench: Bench, streams: int, gap: float, port: int) -> tuple[list[float], int]:
@@ -168,7 +168,7 @@ FAULTED = (
 )
 
 
-@check(10, "budget", stage="L", limit=60)
+@check(10, "budget", timed=True, stage="L", limit=60)
 async def failure_budget(bench: Bench) -> Finding:
     """Requests that fail cost little more than those that do not: processor, memory, log."""
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from tests.faults.suite.bench import Bench, ms, percentile, settling, together
+from tests.faults.suite.bench import Bench, added, ms, percentile, settling, together
 from tests.faults.suite.check import STRANGER, TRIO, Finding, Group, absent, check, judged
 from tests.faults.suite.client import Reply
 from tests.faults.upstream.answers import TEXT
@@ -45,7 +45,7 @@ async def dead_replica(bench: Bench) -> Finding:
     return judged(not wrong, "; ".join(measured for measured, _ in found), "; ".join(wrong))
 
 
-@check(14, "gray", stage="L", groups={"healthy": TRIO, "gray": TRIO}, limit=60)
+@check(14, "gray", timed=True, stage="L", groups={"healthy": TRIO, "gray": TRIO}, limit=60)
 async def gray_replica(bench: Bench) -> Finding:
     """One of three is ten times slower: ten seconds later the 99th percentile is at most twice the healthy one (best of three)."""
 
@@ -96,6 +96,7 @@ async def all_fail(bench: Bench) -> Finding:
 @check(
     23,
     "bulkhead",
+    timed=True,
     stage="L",
     groups={"stuck": Group((0,), ttft=30, stall=60), "other": Group((1,)), "same": Group((0,))},
     limit=60,
@@ -124,7 +125,7 @@ async def bulkhead(bench: Bench) -> Finding:
     await asyncio.gather(*stuck, return_exceptions=True)
     measured = f"p99 {ms(before)} before, {ms(after)} with {opened} stuck; the stuck upstream itself: {same.status}"
     return judged(
-        after - before <= 0.010 and opened == 500, measured, f"p99 +{ms(after - before)}, {opened} of 500 opened"
+        after - before <= 0.010 and opened == 500, measured, f"p99 {added(after - before)}, {opened} of 500 opened"
     )
 
 

@@ -29,7 +29,12 @@ SIXTEEN = (
 """Name, mode, stream: sixteen ways to fail before the first content."""
 
 
-@check(11, "failover", groups={name: Group(("refuse", 1)) if name == "refuse" else TRIO for name, _, _ in SIXTEEN})
+@check(
+    11,
+    "failover",
+    timed=True,
+    groups={name: Group(("refuse", 1)) if name == "refuse" else TRIO for name, _, _ in SIXTEEN},
+)
 async def failover(bench: Bench) -> Finding:
     """Sixteen failures before content, each made good by another replica (ours; Failover Bench itself is not part of this suite)."""
     asked = [bench.ask(mode, name, stream=stream, wait=10) for name, mode, stream in SIXTEEN]
@@ -46,7 +51,7 @@ async def failover_bench(bench: Bench) -> Finding:
     return absent("Failover Bench is not on this machine; it has to be fetched and run unmodified")
 
 
-@check(12, "stream", groups={"silent": TRIO, "head": TRIO, "role": TRIO})
+@check(12, "stream", timed=True, groups={"silent": TRIO, "head": TRIO, "role": TRIO})
 async def silent_stream(bench: Bench) -> Finding:
     """Streams: a silent upstream is left at the limit for the first content, and is not tried again."""
     limit, grace = bench.adapter.seconds("ttft", 10), bench.adapter.seconds("grace", 1)
@@ -62,7 +67,7 @@ async def silent_stream(bench: Bench) -> Finding:
     return judged(not wrong, f"at most {ms(slowest)} (limit {limit:g} s)", "; ".join(wrong), never=never)
 
 
-@check(12, "whole", groups={"silent": TRIO})
+@check(12, "whole", timed=True, groups={"silent": TRIO})
 async def silent_whole(bench: Bench) -> Finding:
     """Without streaming: a silent upstream is left at the limit too, before the caller's deadline."""
     limit, grace = bench.adapter.seconds("ttft", 10), bench.adapter.seconds("grace", 1)
@@ -97,7 +102,7 @@ async def retry_budget(bench: Bench) -> Finding:
 WAITS = (("seconds", "429:s=1", 1.0), ("date", "429:date=2", 2.0), ("milliseconds", "429:ms=700", 0.7))
 
 
-@check(17, "obeyed", groups={name: SOLO for name, _, _ in WAITS})
+@check(17, "obeyed", timed=True, groups={name: SOLO for name, _, _ in WAITS})
 async def retry_after(bench: Bench) -> Finding:
     """Retry-After in seconds, as a date and in milliseconds: waited for, and at most a quarter longer."""
     wrong, waits = [], []

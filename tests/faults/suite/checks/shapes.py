@@ -122,7 +122,7 @@ ODD = (
 )
 
 
-@check(37, "chat")
+@check(37, "chat", timed=True)
 async def odd_but_legal(bench: Bench) -> Finding:
     """Chat: what is odd but legal comes out whole, with one `[DONE]` and nothing after it."""
     wrong = []

@@ -45,7 +45,7 @@ SHAPES = (
 )
 
 
-@check(27, "bytes", limit=90)
+@check(27, "bytes", timed=True, limit=90)
 async def byte_exact(bench: Bench) -> Finding:
     """Random streams in unusual bytes come out with the same text, and no replacement character."""
     rng = bench.rng()
@@ -270,7 +270,7 @@ async def usage_hidden(bench: Bench) -> Finding:
     return judged(not wrong, f"{3 - len(wrong)} of 3 right", "; ".join(wrong))
 
 
-@check(33, "stall")
+@check(33, "stall", timed=True)
 async def stalled(bench: Bench) -> Finding:
     """A stream that stalls ends at the limit with an error, and the upstream's slot is free."""
     limit, grace = bench.adapter.seconds("stall", 60), bench.adapter.seconds("grace", 1)
@@ -290,7 +290,7 @@ async def stalled(bench: Bench) -> Finding:
     )
 
 
-@check(33, "pings", groups={"trio": TRIO, "solo": SOLO, "whole": TRIO})
+@check(33, "pings", timed=True, groups={"trio": TRIO, "solo": SOLO, "whole": TRIO})
 async def pings(bench: Bench) -> Finding:
     """Pings are no progress: before content it fails over at the limit, after content it ends at the limit."""
     limit, grace = bench.adapter.seconds("ttft", 10), bench.adapter.seconds("grace", 1)
@@ -324,7 +324,7 @@ async def back_pressure(bench: Bench) -> Finding:
         await asyncio.gather(*readers)
     each = peak.look() / count / 2**20
     moved = (sum(second) - sum(first)) / 2**20
-    paused = moved < 4 and max(second) < 40 * 2**20
+    paused = moved < 4 and 0 < max(second) < 40 * 2**20
     measured = f"{each:.2f} MiB of memory for each stream; the upstream sent {moved:.1f} MiB in 1.2 s, {max(second) / 2**20:.0f} MiB in all"
     return judged(
         each <= 1.0 and paused, measured, "buffered more than 1 MiB" if paused else "the upstream was not paused"
