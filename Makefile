@@ -15,7 +15,7 @@ FROM_LOCK := install --no-deps --require-hashes --only-binary :all: --progress-b
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test bench-optimizer lint format unit test-vllm test-litellm bench lock install install-dev model clean
+.PHONY: help demo test bench-optimizer lint format unit faults test-vllm test-litellm bench lock install install-dev model clean
 
 help:  ## this list
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ test-vllm: $(DEV_STAMP)  ## the tests against a real vLLM on CPU (Linux x86-64; 
 test-litellm: $(DEV_STAMP)  ## the tests of the litellm bridge, with a litellm of its own
 	FW_CACHE=$(CACHE) $(BIN)/python tests/litellm/environment.py
 	FW_CACHE=$(CACHE) $(BIN)/pytest tests/litellm -m litellm $(ARGS)
+
+faults: $(DEV_STAMP)  ## black-box promises before an upstream that misbehaves; writes tests/faults/SCORECARD.md (ARGS="--row 28", --list, --help)
+	$(BIN)/python -m tests.faults.suite $(ARGS)
 
 bench: $(RUN_STAMP)  ## what the gateway costs, against a bare pass-through in the same run
 	$(BIN)/python tests/bench/import_time.py

@@ -1,0 +1,167 @@
+"""A gateway under test: its adapter's YAML, the config made of it, and the process."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from tests.faults import raw
+from tests.faults.suite.check import Check, Group
+
+FOLDER = Path(__file__).parent / "adapters"
+START = 60.0
+"""Seconds that a gateway may take to get ready."""
+
+
+class Unstartable(RuntimeError):
+    """The gateway did not come up; the message has the end of its log."""
+
+
+@dataclass(slots=True)
+class Adapter:
+    """What is known of a gateway."""
+
+    given: dict[str, Any]
+
+    @classmethod
+    def load(cls, name: str) -> "Adapter":
+        """An adapter by name or by path.
+
+        Raises:
+            OSError: there is none.
+        """
+        path = Path(name) if name.endswith(".yaml") else FOLDER / f"{name}.yaml"
+        return cls(YAML(typ="safe").load(path.read_text()))
+
+    @property
+    def name(self) -> str:
+        return str(self.given["name"])
+
+    @property
+    def keys(self) -> list[str]:
+        """One for each tenant."""
+        return list(self.given["keys"])
+
+    def seconds(self, name: str, default: float) -> float:
+        """A limit."""
+        return float(self.given.get(name, default))
+
+    def header(self, name: str) -> str:
+        """The name of a header by what it says; empty when there is none."""
+        return str((self.given.get("headers") or {}).get(name) or "")
+
+    def config(self, checks: list[Check], ports: dict[str, Any]) -> str:
+        """The gateway's config: every group of every check."""
+        parts = self.given["config"]
+        values = {"replica0": ports["ports"][0]}
+        text = Template(parts["head"]).substitute(values)
+        for one in checks:
+            for run in range(one.runs):
+                for name, group in one.groups.items():
+                    text += self._group(one.prefix(name, run), group, ports)
+        return text
+
+    def _group(self, prefix: str, group: Group, ports: dict[str, Any]) -> str:
+        parts = self.given["config"]
+        text = Template(parts["group"]).substitute(prefix=prefix)
+        for port in group.ports:
+            number = ports["ports"][port] if isinstance(port, int) else ports[port]
+            tls = isinstance(port, str) and port.startswith("tls")
+            url = f"https://localhost:{number}" if tls else f"http://127.0.0.1:{number}"
+            text += Template(parts["deployment"]).substitute(
+                prefix=prefix,
+                name=f"r{port}".replace("_", "-"),
+                url=url,
+                ttft=group.ttft or self.seconds("ttft", 10),
+                stall=group.stall or self.seconds("stall", 60),
+            )
+        return text
+
+
+def free_port() -> int:
+    """A port that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Gateway:
+    """A running gateway."""
+
+    def __init__(self, adapter: Adapter, folder: Path, config: str, *, authority: str = "") -> None:
+        """`folder` is its own; its log is there."""
+        self.adapter, self.folder = adapter, folder
+        self.port = free_port()
+        self.log = folder / "gateway.txt"
+        path = folder / adapter.given["config"]["file"]
+        path.write_text(config)
+        values = {
+            "python": sys.executable,
+            "config": str(path),
+            "port": str(self.port),
+            "folder": str(folder),
+            "key": adapter.keys[0],
+            "secret": str(adapter.given["secret"]),
+            "authority": authority,
+        }
+        self._command = [Template(part).substitute(values) for part in adapter.given["start"]]
+        settings = {name: Template(text).substitute(values) for name, text in adapter.given["env"].items()}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("FW_", "OTEL_"))}
+        self._env = {**kept, **settings}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid if self._process is not None else 0
+
+    async def start(self) -> None:
+        """Start it, and wait until it is ready.
+
+        Raises:
+            Unstartable: it ended, or took too long.
+        """
+        self._process = process = self._launched()
+        end = time.monotonic() + START
+        question = raw.request(str(self.adapter.given["ready"]), b"", method="GET")
+        while time.monotonic() < end and process.poll() is None:
+            try:
+                if raw.talk(self.port, question, wait=1.0).status == 200:
+                    return
+            except OSError:
+                pass
+            await asyncio.sleep(0.05)
+        self.stop()
+        raise Unstartable(f"{self.adapter.name} did not get ready: {self.log.read_text()[-1500:]}")
+
+    def _launched(self) -> subprocess.Popen[bytes]:
+        with self.log.open("wb") as out:
+            return subprocess.Popen(
+                self._command, stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=self._env, cwd=self.folder
+            )
+
+    def stop(self) -> None:
+        """End it, and wait until it is gone."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process is not None and self._process.poll() is None

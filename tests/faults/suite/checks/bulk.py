@@ -1,0 +1,168 @@
+"""Large bodies, compressed bombs and slow clients: rows 7 to 9."""
+
+import asyncio
+import gzip
+import json
+import time
+from dataclasses import dataclass
+
+from tests.faults import raw
+from tests.faults.suite.bench import Bench, added, ms, percentile
+from tests.faults.suite.check import SOLO, Finding, Group, check, judged
+from tests.faults.suite.client import PATHS, talk
+
+MIB = 2**20
+
+
+async def _small(bench: Bench, times: list[float]) -> None:
+    """Small requests that need no upstream, so that only the gateway can delay them."""
+    while True:
+        reply = await bench.get("/v1/models")
+        times.append(reply.seconds if reply.status == 200 else 60.0)
+        await asyncio.sleep(0.005)
+
+
+@check(7, "accepted", timed=True, stage="M", groups={"solo": SOLO})
+async def big_bodies(bench: Bench) -> Finding:
+    """Three bodies of 20 MB at once, within the limit: all answered, in 2.5 times their size, and small requests go on."""
+    made = [bench.request("ok", "solo", bench.nonce(), stream=False, text="A" * (20 * 10**6)) for _ in range(3)]
+    before: list[float] = []
+    task = asyncio.create_task(_small(bench, before))
+    await asyncio.sleep(1.0)
+    task.cancel()
+    times: list[float] = []
+    task = asyncio.create_task(_small(bench, times))
+    async with bench.peak() as peak:
+        replies = await asyncio.gather(*(talk(bench.port, data, wait=30) for data in made))
+    task.cancel()
+    grown = peak.look() / sum(map(len, made))
+    slower = percentile(times, 0.99) - percentile(before, 0.99)
+    good = sum(reply.succeeded for reply in replies)
+    measured = f"{good} of 3 answered, memory {grown:.2f}× the bodies, small requests p99 {added(slower)}"
+    why = f"statuses {[reply.status for reply in replies]}, memory or delay too large"
+    return judged(good == 3 and grown <= 2.5 and slower <= 0.05, measured, why)
+
+
+@check(7, "refused", stage="M")
+async def too_big(bench: Bench) -> Finding:
+    """A body of 100 MB is refused with 413 before it is read."""
+    head = raw.request(PATHS["chat"], b"", *bench.lines()).replace(b"content-length: 0", b"content-length: 100000000")
+    async with bench.peak() as peak:
+        reply = await talk(bench.port, head + b"{" * 1000, wait=3.0)
+        chunked = raw.request(PATHS["chat"], b"", "transfer-encoding: chunked", *bench.lines()).replace(
+            b"content-length: 0\r\n", b""
+        )
+        piece = b"100000\r\n" + b" " * MIB + b"\r\n"
+        streamed = await talk(bench.port, chunked + piece * 40, wait=10.0)
+    statuses = reply.status, streamed.status
+    measured = f"announced: {statuses[0]} after {ms(reply.seconds)}; unannounced: {statuses[1]}; memory +{peak.look() / MIB:.0f} MiB"
+    return judged(statuses == (413, 413) and peak.look() < 100 * MIB, measured, "not refused, or read first")
+
+
+@check(8, "request", stage="M")
+async def request_bomb(bench: Bench) -> Finding:
+    """A compressed request is refused with 415, in little memory."""
+    wrong = []
+    async with bench.peak() as peak:
+        for name in ("gzip", "deflate", "br", "zstd"):
+            body = gzip.compress(json.dumps({"model": "x", "messages": [], "pad": "a" * (64 * MIB)}).encode())
+            reply = await talk(
+                bench.port, raw.request(PATHS["chat"], body, f"content-encoding: {name}", *bench.lines())
+            )
+            if reply.status != 415:
+                wrong.append(f"{name}: {reply.status}")
+    grown = peak.look() / MIB
+    return judged(
+        not wrong and grown <= 32, f"{4 - len(wrong)} of 4 refused, memory +{grown:.0f} MiB", "; ".join(wrong)
+    )
+
+
+@check(8, "response", stage="M", groups={"solo": SOLO, "event": SOLO})
+async def response_bomb(bench: Bench) -> Finding:
+    """A compressed bomb from the upstream, and an event without an end, stay within bounds."""
+    async with bench.peak() as peak:
+        bombs = [await bench.ask("gzip_bomb:512", stream=stream) for stream in (False, True)]
+        big = await bench.ask("bigevent:40", "event", stream=True, wait=30)
+    grown = peak.look() / MIB
+    measured = f"memory +{grown:.0f} MiB; 512 MiB of gzip: {[reply.status for reply in bombs]}, an event of 40 MiB: {big.error or big.status}"
+    return judged(grown <= 64 and not big.succeeded, measured, "memory, or the event came through")
+
+
+@dataclass(slots=True)
+class Slow:
+    """Sockets of one kind: how long the gateway bore them."""
+
+    kind: str
+    limit: float
+    """Seconds within which they must be closed."""
+    count: int = 0
+    closed: list[float] = None  # type: ignore[assignment]
+
+
+async def _slow(bench: Bench, kind: Slow, patience: float) -> None:
+    """One such socket, until it is closed or patience is over."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", bench.port, limit=2**12)
+    body = raw.chat(bench.model("flood:16"), stream=True)
+    whole = raw.request(PATHS["chat"], body, *bench.lines())
+    head = whole[: -len(body)]
+    first = {"headers": head[:60], "body": head + body[:10], "reader": whole, "silent": b""}[kind.kind]
+    began = time.monotonic()
+    writer.write(first)
+    drip = iter(head[60:-4])
+    try:
+        while time.monotonic() - began < patience:
+            if kind.kind == "headers":
+                writer.write(bytes([next(drip, 97)]))
+            if kind.kind == "reader":
+                await asyncio.sleep(1.0)
+                if writer.transport.is_closing() or reader.exception() is not None:
+                    break
+                continue
+            try:
+                async with asyncio.timeout(1.0):
+                    if not await reader.read(1024) or kind.kind in {"headers", "body", "silent"}:
+                        break
+            except TimeoutError:
+                continue
+        else:
+            return
+    except OSError:
+        pass
+    finally:
+        writer.transport.abort()
+    kind.closed.append(time.monotonic() - began)
+
+
+@check(9, "closed", groups={"solo": Group((2,), ttft=30)}, limit=120, beside=True)
+async def slow_clients(bench: Bench) -> Finding:
+    """A thousand slow sockets of four kinds are closed in time."""
+    kinds = [Slow("headers", 10), Slow("silent", 10), Slow("body", 30), Slow("reader", 60)]
+    each = {"headers": 400, "silent": 300, "body": 285, "reader": 15}
+    work = []
+    for kind in kinds:
+        kind.count, kind.closed = each[kind.kind], []
+        work += [asyncio.create_task(_slow(bench, kind, kind.limit + 6)) for _ in range(kind.count)]
+    await asyncio.gather(*work)
+    said = [f"{kind.kind}: {len(kind.closed)} of {kind.count} within {kind.limit:g} s" for kind in kinds]
+    bad = [kind.kind for kind in kinds if len(kind.closed) < kind.count or max(kind.closed) > kind.limit + 2]
+    return judged(not bad, "; ".join(said), f"not closed: {', '.join(bad)}")
+
+
+@check(9, "others", timed=True, stage="L", groups={"solo": SOLO, "fast": Group((1,))}, limit=60)
+async def others(bench: Bench) -> Finding:
+    """A thousand slow sockets do not slow down the others (the best of three rounds each)."""
+
+    async def p99() -> float:
+        rounds = [[(await bench.ask("ok", "fast")).seconds for _ in range(120)] for _ in range(3)]
+        return min(percentile(found, 0.99) for found in rounds)
+
+    await p99()
+    before = await p99()
+    work = [asyncio.create_task(_slow(bench, Slow("headers", 60, 1, []), 40)) for _ in range(500)]
+    work += [asyncio.create_task(_slow(bench, Slow("silent", 60, 1, []), 40)) for _ in range(500)]
+    await asyncio.sleep(1.0)
+    during = await p99()
+    for task in work:
+        task.cancel()
+    await asyncio.gather(*work, return_exceptions=True)
+    return judged(during <= 1.1 * before, f"p99 {ms(before)} alone, {ms(during)} beside 1,000 slow sockets", "slower")

@@ -1,0 +1,82 @@
+"""No leaks: row 6, as a short look in every run and as a long command of its own."""
+
+import asyncio
+import time
+
+from tests.faults.suite import process
+from tests.faults.suite.bench import Bench, together
+from tests.faults.suite.check import TRIO, Finding, absent, check, judged
+
+MIX = (
+    ("ok", True), ("ok", False), ("cut_rst:9", True), ("err_json:5", True), ("500@0", False), ("reset@0", True), ("echo", True),
+    ("tools_100", True), ("utf8", True), ("429:s=60@0", False), ("badjson:9", True), ("huge:1", False), ("404", False),
+)  # fmt: skip
+"""Faults of all kinds that take no time."""
+
+
+async def mixed(bench: Bench, seconds: float, *, at_once: int = 8) -> int:
+    """Mixed faults for a while, some of the clients leaving; how many requests there were."""
+    rng, count = bench.rng(), 0
+    end = time.monotonic() + seconds
+
+    async def one() -> None:
+        mode, stream = rng.choice(MIX)
+        if rng.random() < 0.1:
+            async with bench.under_way("slowtok:0.01", "trio", stop=b"word03"):
+                return
+        await bench.ask(mode, "trio", stream=stream, wait=10)
+
+    while time.monotonic() < end:
+        await together((one() for _ in range(4 * at_once)), at_once)
+        count += 4 * at_once
+        bench.control.reset()
+    return count
+
+
+async def settled(bench: Bench) -> tuple[int, int]:
+    """Descriptors and resident bytes, once idle connections had time to end."""
+    for _ in range(24):
+        if not any(one["connections"] for one in bench.control.state()["replicas"]):
+            break
+        await asyncio.sleep(0.5)
+    return process.descriptors(bench.pid), bench.rss()
+
+
+@check(6, "short", stage="L", groups={"trio": TRIO})
+async def short(bench: Bench) -> Finding:
+    """After a burst of mixed faults, descriptors and connections are back where they were."""
+    await mixed(bench, 2.0)
+    before, _ = await settled(bench)
+    count = await mixed(bench, 8.0)
+    after, _ = await settled(bench)
+    left = sum(one["connections"] for one in bench.control.state()["replicas"])
+    measured = f"{count} requests: descriptors {before} -> {after}, {left} upstream connections left"
+    return judged(after <= before + 2 and left <= 2, measured, "not back to where it was")
+
+
+@check(6, "soak", stage="L", groups={"trio": TRIO})
+async def soak(bench: Bench) -> Finding:
+    """Thirty minutes of mixed faults: memory grows by at most 1 % in 10 minutes."""
+    minutes = float(bench.shared.get("minutes", 0))
+    if not minutes:
+        return absent("takes half an hour: `python -m tests.faults.suite soak --minutes 30`")
+    await mixed(bench, 60.0)
+    fds, base = await settled(bench)
+    samples, count = [(0.0, base)], 0
+    began = time.monotonic()
+    while time.monotonic() - began < minutes * 60:
+        count += await mixed(bench, 30.0)
+        samples.append((time.monotonic() - began, bench.rss()))
+    after, last = await settled(bench)
+    slope = slope_of(samples) * 600 / base
+    memory = f"memory {slope:+.1%} in 10 min ({base >> 20} -> {last >> 20} MiB)"
+    measured = f"{count} requests in {minutes:g} min: {memory}, descriptors {fds} -> {after}"
+    return judged(slope <= 0.01 and after <= fds + 2, measured, "it grows", log=samples)
+
+
+def slope_of(samples: list[tuple[float, int]]) -> float:
+    """Bytes a second, by least squares."""
+    n = len(samples)
+    mean_t, mean_m = sum(t for t, _ in samples) / n, sum(m for _, m in samples) / n
+    spread = sum((t - mean_t) ** 2 for t, _ in samples)
+    return sum((t - mean_t) * (m - mean_m) for t, m in samples) / spread if spread else 0.0
