@@ -198,6 +198,8 @@ class Record:
     """The attempt whose answer the client got."""
     accepted: float | None = None
     """Monotonic seconds at which a held answer was given to the client; None: it was not held."""
+    text: bytes | None = None
+    """What the call says, embedded, where a plan had to know; the text itself is never kept."""
 
     @property
     def cost(self) -> int | None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from fw_gateway import clock
+from fw_gateway.catalog import text
 from fw_gateway.catalog.priors import priors
 from fw_gateway.config import Config
 from fw_gateway.state.health import Deployment
@@ -41,6 +42,8 @@ class Worlds:
         self.deployments: dict[str, Deployment] = {e.target.deployment: Deployment() for e in config.endpoints}
         self._blocked = {name: _exclusion(reason) for name, reason in config.blocked.items()}
         self._steps = statistics.steps()
+        reads = any(step.by_text is not None for lock in config.locks.values() for step in lock.steps.values())
+        self._embedding = text.digest() if reads else ""
         self._outcomes = {policy.quality.outcome for policy in config.policies.values() if policy.quality is not None}
         self._plans: dict[tuple[str, Facts], Plan] = {}
         self._taken = -FRESH
@@ -96,6 +99,7 @@ class Worlds:
             priors=self._priors,
             voids=self._watch.voids,
             drifted=self._watch.said,
+            embedding=self._embedding,
         )
         self._awake = replace(world, blocked=blocked) if resting else None
         return world
