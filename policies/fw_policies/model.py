@@ -363,6 +363,8 @@ class World:
     """(agent, step) -> what moved there, so that what was known before is void."""
     embedding: str = ""
     """Digest of the embedding that texts can be read with; empty: none can."""
+    texts: bool = False
+    """What calls say is kept, embedded: a model may be proven for some texts that fails on average."""
 
 
 class Estimates:

@@ -14,7 +14,7 @@ POLICY = """\
 policy: helper
 baseline: dear
 quality: {outcome: right, of: step, confidence: 90%}
-explore: {share: 60%, max_cost: 100 USD/day, max_quality_loss: 90pt}
+explore: {share: 50%, max_cost: 100 USD/day, max_quality_loss: 90pt}
 default: {minimize: cost, require: [quality >= 85% of baseline]}
 """
 PRICES = {"dear": 10.0, "coder": 1.0, "guide": 1.0}
@@ -25,7 +25,7 @@ KINDS = {
     ],
     "guide": [
         f"{ask} {city}?" for city in ("Paris", "Rome", "Lisbon", "Vienna")
-        for ask in ("What is the weather like in", "Which museums should I visit in", "How do I get from the airport to", "Where do people eat well in")
+        for ask in ("What is the weather like in", "Which museums should I visit in", "How do I reach the airport of", "Where do people eat well in")
     ],
 }  # fmt: skip
 """Which cheap model is right about which questions; the dear one is right about all."""

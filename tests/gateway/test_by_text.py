@@ -123,18 +123,21 @@ async def test_nothing_of_a_text_is_kept_unless_it_is_asked_for(home: Running) -
 
 async def test_what_is_kept_is_the_numbers_and_never_the_text(home: Running) -> None:
     async with home(keep=True) as client:
-        await ask(client, CODE)
+        await ask(client, CODE, x_fw_run="r")
         await client.chat("a", fields={"messages": [{"role": "user", "content": CITY}]})
+        await ask(client, CITY, x_fw_run="r")
         found = await rows(client)
+        assert {record.said for record in client.records} == {None}
         path = Path(client.gateway.config.server.state_dir) / "ledger.sqlite"
-        assert [row["text"] is None for row in found] == [False, True]  # a pinned call is no decision of ours
+        assert [row["text"] is None for row in found] == [False, True, False]  # a pinned call is no decision of ours
+        assert numbers(found[2]["text"], text.digest()) == text.embedding().packed(CITY)
         assert numbers(found[0]["text"], text.digest()) == text.embedding().packed(CODE)
         assert numbers(found[0]["text"], "deadbeef") is None
-        assert b"Python" not in path.read_bytes()
+        assert not {b"Python", b"capital"} & set(path.read_bytes().split())
         _, _, body = await client.get(f"/v1/decisions/{found[0]['decision_id']}")
         assert b'"text"' in body
         past = history.calls(path, 0)
-        assert [(one.by_text, one.explored) for one in past] == [(True, False)]
+        assert [(one.by_text, one.explored) for one in past] == [(True, False)] * 2
 
 
 async def test_of_calls_that_nothing_could_be_learnt_from_nothing_is_kept(home: Running) -> None:

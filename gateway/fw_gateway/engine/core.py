@@ -333,4 +333,6 @@ class Engine:
     def _learn(self, journey: Journey) -> None:
         seconds = {one.attempt.number: one.machine_seconds for one in journey.tries if one.machine_seconds is not None}
         self._worlds.observe(journey.record, seconds)
+        if self._config.telemetry.text_features and journey.record.call.operation == "chat":
+            journey.record.said = text.said(journey.record.call.fields)[: text.SERVED]
         self._recorder.put(journey.record)

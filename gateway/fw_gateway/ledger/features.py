@@ -9,12 +9,13 @@ def features(record: Record) -> bytes | None:
 
     A call that says nothing has zeros, which is not the same as None.
     """
-    plan, call = record.plan, record.call
-    if plan is None or not plan.policy or call.shadow is not None or not (plan.propensity < 1 or plan.by_text):
+    plan, said, record.said = record.plan, record.said, None
+    if plan is None or not plan.policy or record.call.shadow is not None or said is None:
+        return None
+    if plan.propensity >= 1 and plan.by_text is None:
         return None
     model = text.embedding()
-    numbers = record.text if record.text is not None else model.packed(text.said(call.fields))
-    return bytes.fromhex(model.digest) + numbers
+    return bytes.fromhex(model.digest) + (model.packed(said) if record.text is None else record.text)
 
 
 def numbers(kept: bytes | None, digest: str) -> bytes | None:

@@ -100,6 +100,7 @@ class Worlds:
             voids=self._watch.voids,
             drifted=self._watch.said,
             embedding=self._embedding,
+            texts=config.telemetry.text_features,
         )
         self._awake = replace(world, blocked=blocked) if resting else None
         return world
