@@ -71,6 +71,7 @@ class WordPiece:
     def __init__(self, vocabulary: dict[str, int], unknown: int) -> None:
         """`vocabulary`: piece -> number; a piece that goes on begins with `##`."""
         self._vocabulary = vocabulary
+        self._longest = max(map(len, vocabulary))
         self._unknown = (unknown,)
         self._cleaned, self._parted = _Cleaned(), _Parted()
         self._words: dict[str, tuple[int, ...]] = {}
@@ -93,10 +94,10 @@ class WordPiece:
     def _pieces(self, word: str) -> tuple[int, ...]:
         if len(word) > _LONGEST_WORD:
             return self._unknown
-        found, start = [], 0
+        vocabulary, found, start = self._vocabulary, [], 0
         while start < len(word):
-            for end in range(len(word), start, -1):
-                number = self._vocabulary.get(word[start:end] if start == 0 else f"##{word[start:end]}")
+            for end in range(min(len(word), start + self._longest), start, -1):
+                number = vocabulary.get(word[start:end] if start == 0 else "##" + word[start:end])
                 if number is not None:
                     found.append(number)
                     start = end
