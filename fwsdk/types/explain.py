@@ -26,6 +26,8 @@ class Plan(Wire):
     """Reasoning effort asked for where the caller did not."""
     arms: list[Mapped] = Field(default_factory=list)
     """Of a mixture: what is drawn from, with weights."""
+    by_text: Mapped | None = None
+    """When the text of a call gives it its arm: `embedding`, `price` of a unit of quality, and what texts add."""
     explores: Mapped | None = None
     """What is not proven and may be tried instead, and how often."""
     reason: str = ""

@@ -227,6 +227,10 @@ class Record:
     """The attempt whose answer the client got."""
     accepted: float | None = None
     """Monotonic seconds at which a held answer was given to the client; None: it was not held."""
+    text: bytes | None = None
+    """What the call says, embedded, where a plan had to know."""
+    said: str | None = None
+    """The text itself, where the config asks for its embedding: until the ledger's thread has made one, and no longer."""
 
     @property
     def cost(self) -> int | None:

@@ -99,6 +99,17 @@ def sticky_arm(plan: Plan, *key: str) -> Plan:
     return _armed(plan, min(scores)[1])
 
 
+def arm_by_text(plan: Plan, text: bytes) -> Plan:
+    """The arm that the plan's rule gives to a text, for sure."""
+    return plan if plan.by_text is None else _given(plan, plan.by_text.choose(text))
+
+
+def arm_again(plan: Plan, known: str) -> Plan | None:
+    """The arm of this name, which the first text of a run was given; None: the plan has it no more."""
+    names = [name(found) for _, found in plan.arms]
+    return _given(plan, names.index(known)) if known in names else None
+
+
 def stay(plan: Plan, model: str) -> Plan:
     """The plan with the model that a run or a thread began with in front, as long as nothing speaks against it; else the plan.
 
@@ -140,6 +151,12 @@ def _pays(plan: Plan, mine: Candidate) -> bool:
 def name(plan: Plan) -> str:
     """What an arm is known by, for as long as it tries the same models in the same way."""
     return ">".join([*dict.fromkeys(target.model for target in plan.targets), plan.effort or "", *plan.verify])
+
+
+def _given(plan: Plan, index: int) -> Plan:
+    rule = None if plan.by_text is None else replace(plan.by_text, reads=())
+    said = f"arm {index + 1} of {len(plan.arms)}, by the text that it began with"
+    return note(replace(plan.arms[index][1], propensity=1.0, by_text=rule), "mixture", said)
 
 
 def _armed(plan: Plan, index: int) -> Plan:

@@ -11,6 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fw_policies import by_text
+from fw_policies.by_text import ByText
+
 VERSION = 1
 
 
@@ -68,6 +71,8 @@ class LockedStep:
     """Nano-USD per 1,000 runs of the step that one point less of quality would save, at the margin."""
     mix: "Mix | None" = None
     """What the calls that proved it were like."""
+    by_text: ByText | None = None
+    """Gives each call its arm by its text; the arms' weights are then the shares that were seen. None: the arms are drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +201,8 @@ def _step(step: LockedStep) -> dict[str, Any]:
         out["dual_nano_usd"] = round(step.dual, 3)
     if step.mix is not None:
         out["mix"] = {"labels": list(step.mix.labels), "calls": dict(sorted(step.mix.calls.items()))}
+    if step.by_text is not None:
+        out["by_text"] = by_text.to_dict(step.by_text)
     return out
 
 
@@ -230,6 +237,9 @@ def _read_step(found: Mapping[str, Any]) -> LockedStep:
     )
     if arms and abs(sum(arm.weight for arm in arms) - 1) > 1e-3:
         raise Unfit("the weights of a step's arms must add up to 1.")
+    rule = by_text.from_dict(found["by_text"]) if found.get("by_text") is not None else None
+    if rule is not None and len(rule.reads) != len(arms):
+        raise Unfit("a step by text must say of each of its arms what a text is worth there.")
     c = found.get("certificate")
     certificate = None
     if c is not None:
@@ -240,7 +250,7 @@ def _read_step(found: Mapping[str, Any]) -> LockedStep:
     return LockedStep(
         arms, certificate, _triple(found.get("cost_nano_usd")), _triple(found.get("saved")), str(found.get("reason", "")),
         None if found.get("more") is None else int(found["more"]), tuple(map(str, found.get("verify", ()))),
-        None if found.get("dual_nano_usd") is None else float(found["dual_nano_usd"]), _mix(found.get("mix")),
+        None if found.get("dual_nano_usd") is None else float(found["dual_nano_usd"]), _mix(found.get("mix")), rule,
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from fw_policies.by_text import ByText
     from fw_policies.lock import Lock
 
 NANO_USD = 1_000_000_000
@@ -309,6 +310,8 @@ class Plan:
     """Names of the checks that an answer must pass before it counts; built-in ones, or one of the client's own."""
     arms: tuple[tuple[float, "Plan"], ...] = ()
     """Of a mixture: each arm's weight and plan; the weights sum to 1."""
+    by_text: "ByText | None" = None
+    """Gives each call its arm by its text, so that the weights are shares that are expected. None: what is drawn, is drawn by chance."""
     effort: str | None = None
     """Reasoning effort to ask for where the caller did not say; None leaves it to the model."""
     priority: Priority = "normal"
@@ -367,6 +370,10 @@ class World:
     """(policy, step) -> why and since when the certificate of its lock is void, by what came of it."""
     drifted: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     """(agent, step) -> what moved there, so that what was known before is void."""
+    embedding: str = ""
+    """Digest of the embedding that texts can be read with; empty: none can."""
+    texts: bool = False
+    """What calls say is kept, embedded: a model may be proven for some texts that fails on average."""
 
 
 class Estimates:

@@ -4,9 +4,10 @@ Intervals: nominal 90 % ones of quality, latency and cost, as decisions get them
 family: for successes the one that covers exactly, with a lot (Stevens, 1950); else the central 90 % of the true sampling distribution of the
 mean. Worlds have 20 to 250 values. Certificates and proofs at 90 %: broken when the true quality of what was chosen is below the floor; a
 proof is looked at ten times while outcomes come in, and is broken when any look was wrong. A world in which nothing is certified breaks
-nothing, so that share is printed too, and must be a tenth at least.
+nothing, so that share is printed too, and must be a tenth at least. Texts: the same of certificates where the runs have texts, and how
+often they are by text; there must be a tenth of those where texts matter.
 
-usage: coverage.py [--worlds 1000] [--seed 0] [--only intervals|certificates|proofs] [--out FILE.json]
+usage: python -m tests.bench.coverage [--worlds 1000] [--seed 0] [--only intervals|certificates|texts|proofs] [--out FILE.json]
 """
 
 import argparse
@@ -21,13 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from fw_policies.certify.samples import Floor, Seen, certify
+from fw_policies.certify.runs import Floor, Seen
+from fw_policies.certify.samples import certify
 from fw_policies.estimate import Observation, OutcomeSeen, Statistics
 from fw_policies.estimate.intervals import lower_share, upper_share
 from fw_policies.estimate.statistics import SEPARATOR
 from fw_policies.model import NANO_USD, Estimate, Facts, Target, TokenPrice, World
 from fw_policies.optimize import optimize
 from fw_policies.spec import Policy, parse
+from tests.bench import spoken
 
 Vector = NDArray[np.float64]
 CONFIDENCE = 0.90
@@ -307,6 +310,32 @@ def certificates(name: str, worlds: int, rng: np.random.Generator) -> Row:
     return _judged(f"certificate, {name}", broken, certified, worlds)
 
 
+def texts(name: str, worlds: int, rng: np.random.Generator) -> Row:
+    """How often a compiled plan is worse than it promised when runs have texts; where draws depend on them, of the plans by text alone."""
+    broken = certified = by_text = 0
+    for number in range(worlds):
+        tongue = spoken.tongue(name, float(rng.uniform(0.75, 0.93)), rng)
+        truth = tongue.quality @ tongue.share
+        ratio, relative = float(rng.uniform(0.9, 0.99)), rng.random() < 0.5
+        floor = Floor(ratio=ratio) if relative else Floor(level=ratio * float(truth[0]))
+        costs = np.r_[1.0, rng.uniform(0.05, 0.6, len(truth) - 1)] * 1e6
+        seen = spoken.runs(tongue, costs, RUNS, rng)
+        done = certify(seen, "m0", floor, confidence=CONFIDENCE, seed=number, embedding="it")
+        rule = done.passed[-1].rule if done.passed else None
+        if not done.weights or (rule is None and name == "draws depend on texts"):
+            continue
+        certified += 1
+        by_text += rule is not None
+        if rule is None:
+            given, spare = sum(w * truth[int(m[1:])] for m, w in done.weights.items()), 1e-12
+        else:  # what is worked out by drawing may be off by chance, which is not held against a rule
+            given, spare = spoken.given(tongue, rule, rng), 3 * 0.3 / math.sqrt(spoken.ASKED)
+        broken += given < ratio * truth[0] - spare
+    wanted = LEAST * worlds if name in {"texts matter", "draws depend on texts"} else 0
+    passed = broken / worlds <= BREAKS and certified >= LEAST * worlds and by_text >= wanted
+    return Row(f"certificate, {name}", broken / worlds, by_text / worlds, passed)
+
+
 def proofs(name: str, worlds: int, rng: np.random.Generator) -> Row:
     """How often proofs at request time ever let a model serve that is not good enough, looked at while outcomes come in."""
     broken = moved = 0
@@ -390,6 +419,7 @@ def likely(share: float, worlds: int) -> tuple[float, float]:
 HEADINGS = {
     "intervals": ("holds", "width ×"),
     "certificates": ("broken", "answered"),
+    "texts": ("broken", "by text"),
     "proofs": ("broken", "answered"),
 }
 
@@ -399,6 +429,10 @@ def simulated(part: str, worlds: int, seed: int) -> Iterator[Row]:
     if part == "intervals":
         for number, (name, family) in enumerate(FAMILIES.items()):
             yield intervals(name, family, worlds, np.random.default_rng((seed, number)))
+        return
+    if part == "texts":
+        for number, name in enumerate(spoken.TONGUES):
+            yield texts(name, worlds, np.random.default_rng((seed, 11, number)))
         return
     simulate = certificates if part == "certificates" else proofs
     for number, name in enumerate(WORLDS):

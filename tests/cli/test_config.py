@@ -36,6 +36,10 @@ BAD = {
     "an unknown server key": (ONE + "server: {prot: 1}", "server.prot: unknown key. Did you mean `port`?"),
     "a text for a number": (ONE + "server: {port: high}", "server.port: must be a port from 0 to 65535, not 'high'"),
     "a boolean port": (ONE + "server: {port: true}", "server.port: must be a port"),
+    "a telemetry key that is nearly one": (
+        ONE + "telemetry: {text_feature: true}",
+        "telemetry.text_feature: unknown key. Did you mean `text_features`?",
+    ),
     "a number for a boolean": (ONE + "telemetry: {capture_content: 1}", "must be true or false, not 1"),
     "yes for a boolean, which is a text in YAML 1.2": (
         ONE + "telemetry: {capture_content: yes}",

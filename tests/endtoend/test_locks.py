@@ -59,14 +59,14 @@ def reported(gateway: Gateway, outcome: str) -> None:
     )
 
 
-def fw(folder: Path, *argv: str) -> str:
-    """What a command of `fw` prints."""
+def fw(folder: Path, *argv: str, code: int = 0) -> str:
+    """What a command of `fw` prints; why, when it is to fail."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("FW_", "OTEL_"))}
     command = [sys.executable, "-m", "fw_gateway", *argv, "-c", str(folder / "fw.yaml")]
     env = {**clean, "FW_STATE_DIR": str(folder / "state")}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert done.returncode == code, done.stderr
+    return done.stderr if code else done.stdout
 
 
 def test_what_was_explored_is_proven_written_down_and_served(upstream: Upstream, tmp_path: Path) -> None:

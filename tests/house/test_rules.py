@@ -26,6 +26,7 @@ LAZY = {
     "opentelemetry": "the SDK and its exporters; the API alone is light",
     "jsonschema": "only for the checks of a policy that asks for them",
     "referencing": "as jsonschema",
+    "numpy": "offline commands, and the vectors of the text embedding where a lock or the config asks for them",
     "genai_prices": "used to compile the price table, then no more",
     "ruamel": "used once, to read the config",
     "rich": "only where something is printed for people",

@@ -240,6 +240,24 @@ def test_a_candidate_surely_worse_than_the_loss_allows_is_explored_no_more(passe
     assert (found.exploration is not None) is offered
 
 
+@pytest.mark.parametrize(
+    ("texts", "loss", "offered"), [(False, "50pt", False), (True, "50pt", True), (True, "5pt", False)]
+)
+def test_where_texts_are_kept_what_fails_on_average_is_explored_on_within_its_loss(
+    texts: bool, loss: str, offered: bool
+) -> None:
+    known = Statistics()
+    seen(known, "base", passed=58)
+    seen(known, "new", passed=30)
+    lines = parse({
+        "policy": "coding", "baseline": "base", "quality": {"outcome": "tests_pass", "of": "step"},
+        "explore": {**LIMITS, "max_quality_loss": loss}, "default": {"require": ["quality >= 80%"]},
+    })  # fmt: skip
+    found = optimize(lines, FACTS, replace(world([target("base"), target("new")], known), texts=texts))
+    assert next(c.excluded for c in found.candidates if c.target.model == "new") == "quality"
+    assert (found.exploration is not None) is offered
+
+
 def test_hard_rules_bind_what_is_explored() -> None:
     known = Statistics()
     text = {

@@ -14,12 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fw_gateway import clock
+from fw_gateway.catalog import text
 from fw_gateway.cli.drawn import HOUR, Drawn, Frame, drawn, tokens
 from fw_gateway.config import Config
 from fw_gateway.ledger.history import Past
 from fw_gateway.ledger.walks import Walk
 from fw_policies.certify import samples
-from fw_policies.certify.samples import Certified, Floor, certify
+from fw_policies.certify.runs import Floor
+from fw_policies.certify.samples import Certified, certify
+from fw_policies.certify.texts import Rule
 from fw_policies.lock import Arm, Certificate, Lock, LockedStep, Machine
 from fw_policies.model import Facts, Requirement
 from fw_policies.search.steps import Answer, Shared, Step, solve
@@ -30,6 +33,8 @@ DAYS = 14
 """For which a certificate is good."""
 PER_POINT = 10.0
 """From nano-USD per run and unit of quality to nano-USD per 1,000 runs and point."""
+SMALL = 0.005
+"""Share of the calls below which an arm is left out of a mixture."""
 LEFT = 1e-6
 """So far below a plan's quality its dual is taken: giving way is what it speaks of."""
 
@@ -92,8 +97,9 @@ def compiled(config: Config, policy: Policy, log: Log, how: How) -> Compiled:
         dearer = {name: float(np.nansum(prices * use)) * _ratio(one) for name, use in one.use.items()}
         floor = _floor(one.rules.require)
         work.certified[step] = certify(
-            one.seen, one.baseline, floor, confidence=policy.confidence, seed=how.seed, dearer=dearer
-        )
+            one.seen, one.baseline, floor, confidence=policy.confidence, seed=how.seed, dearer=dearer,
+            embedding=work.frame.embedding,
+        )  # fmt: skip
     today = clock.today()
     ends = (date.fromisoformat(today) + timedelta(days=how.days)).isoformat()
     steps, answer = _together(work, policy, ends, how.seed)
@@ -113,7 +119,8 @@ def compiled(config: Config, policy: Policy, log: Log, how: How) -> Compiled:
     )
     old = config.locks.get(policy.name)
     before = {step: old.steps[step].arms if old is not None and step in old.steps else () for step in lock.steps}
-    return Compiled(lock, before, {step: one.told for step, one in work.drawn.items() if one.told}, tuple(work.notes))
+    told = {step: (*one.told, *filter(None, [work.certified[step].text])) for step, one in work.drawn.items()}
+    return Compiled(lock, before, {step: each for step, each in told.items() if each}, tuple(work.notes))
 
 
 def _work(policy: Policy, mine: Sequence[Past], walks: Mapping[str, Walk], machines: Mapping[str, float]) -> _Work:
@@ -122,7 +129,8 @@ def _work(policy: Policy, mine: Sequence[Past], walks: Mapping[str, Walk], machi
     starts = [walk.started for walk in walks.values()]
     seconds = max(HOUR, max(starts) - min(starts)) if starts else HOUR
     stated = np.array([machines[name] for name in names])
-    frame = Frame(policy, walks, names, seconds, len({one.run or one.decision_id for one in mine}))
+    embedding = text.digest() if any(one.text is not None for one in mine) else ""
+    frame = Frame(policy, walks, names, seconds, len({one.run or one.decision_id for one in mine}), embedding)
     work = _Work(frame, stated, stated)
     by_step: dict[str, list[Past]] = {}
     for one in mine:
@@ -208,20 +216,16 @@ def _together(work: _Work, policy: Policy, ends: str, seed: int) -> tuple[dict[s
     """Shares of what was certified, and of the baseline, within machines and budget; every step of the policy at once."""
     able = {step: _options(work.drawn[step], found) for step, found in work.certified.items()}
     entered = {step: options for step, options in able.items() if options}
-    steps = []
-    for step, options in entered.items():
-        one = work.drawn[step]
-        means = _means(one)
-        cost = np.array([sum(share * means[name][1] for name, share in weights.items()) for weights, *_ in options])
-        use = [
-            sum((share * one.use[name] for name, share in weights.items()), np.zeros(len(work.capacity)))
-            for weights, *_ in options
-        ]
-        steps.append(_step(one, cost, np.zeros(len(cost)), np.stack(use, axis=1)))
-    shared = _shared(work, policy)
-    answer = solve(steps, shared)
-    if answer is None and shared.budget is not None:
-        answer = solve(steps, replace(shared, budget=None))
+    answer = _solved(work, policy, entered)
+    while answer is not None and (step := _halved(entered, answer)):
+        work.notes.append(
+            f"{step}: what is shared has room for a part of the rule by text, which serves whole or not at all"
+        )
+        rest = [one for one in entered.pop(step) if one.rule is None]
+        entered.update({step: rest} if rest else {})
+        answer = _solved(work, policy, entered)
+    if answer is None and policy.run_cost is not None:
+        answer = _solved(work, policy, entered, budget=False)
         if answer is not None:
             work.notes.append("no certified plan keeps a run within its cost on average: the cheapest is taken")
     out: dict[str, LockedStep] = {}
@@ -236,20 +240,57 @@ def _together(work: _Work, policy: Policy, ends: str, seed: int) -> tuple[dict[s
     return out, answer
 
 
-Option = tuple[Mapping[str, float], float, float]
-"""Weights of arms, the lower bound of quality − floor, and the quality seen in the tests."""
+def _solved(
+    work: _Work, policy: Policy, entered: Mapping[str, Sequence["Option"]], *, budget: bool = True
+) -> Answer | None:
+    steps = []
+    for step, options in entered.items():
+        one = work.drawn[step]
+        use = [
+            sum((share * one.use[name] for name, share in option.weights.items()), np.zeros(len(work.capacity)))
+            for option in options
+        ]
+        cost = np.array([option.cost for option in options])
+        steps.append(_step(one, cost, np.zeros(len(cost)), np.stack(use, axis=1)))
+    shared = _shared(work, policy)
+    return solve(steps, shared if budget else replace(shared, budget=None))
+
+
+def _halved(entered: Mapping[str, Sequence["Option"]], answer: Answer) -> str:
+    """A step whose rule by text got a share that is neither nothing nor all; empty: there is none."""
+    for (step, options), shares in zip(entered.items(), answer.weights, strict=True):
+        if any(one.rule is not None and SMALL < part < 1 - SMALL for one, part in zip(options, shares, strict=True)):
+            return step
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What may serve a step, or a share of it."""
+
+    weights: Mapping[str, float]
+    """Of its arms."""
+    bound: float
+    """Lower bound of quality − floor."""
+    quality: float
+    """As seen in the tests."""
+    cost: float
+    """Nano-USD a run."""
+    rule: Rule | None = None
 
 
 def _options(one: Drawn, found: Certified) -> list[Option]:
     """What may be mixed: the plans that passed and, under a floor that is relative, the baseline, which keeps it by itself."""
     means = _means(one)
     floor = _floor(one.rules.require)
-    options: list[Option] = [
-        (plan.weights, plan.bound, plan.quality) for plan in found.passed if all(name in means for name in plan.weights)
-    ]
+    options = []
+    for plan in found.passed:
+        if all(name in means for name in plan.weights):
+            cost = sum(share * means[name][1] for name, share in plan.weights.items())
+            options.append(Option(plan.weights, plan.bound, plan.quality, plan.cost or cost, plan.rule))
     relative = floor.level is None and floor.ratio <= 1 and floor.margin >= 0
     if one.baseline is not None and one.baseline in means and (relative or not options):
-        options.append(({one.baseline: 1.0}, floor.margin, means[one.baseline][0]))
+        options.append(Option({one.baseline: 1.0}, floor.margin, *means[one.baseline]))
     return options
 
 
@@ -277,33 +318,38 @@ def _locked(one: Drawn, found: Certified, chosen: _Chosen, *, policy: Policy, en
     """The arms that result, with their certificate, or why the baseline stays."""
     options, shares, prices = chosen.options, chosen.shares, chosen.prices
     weights: dict[str, float] = {}
-    for (plan, *_), share in zip(options, shares, strict=True):
-        for name, part in plan.items():
+    for option, share in zip(options, shares, strict=True):
+        for name, part in option.weights.items():
             weights[name] = weights.get(name, 0.0) + part * float(share)
-    weights = {name: part for name, part in weights.items() if part > 0.005}
+    rule = next((o.rule for o, share in zip(options, shares, strict=True) if o.rule and share >= 1 - SMALL), None)
+    weights = {
+        name: part for name, part in weights.items() if part > SMALL or (rule is not None and name in rule.models)
+    }
     line = _line(one.rules.require)
     if not found.passed or set(weights) == {one.baseline} or line is None or policy.quality is None:
         reason = found.reason or "nothing that is certified is cheaper, or fits what is shared"
         return LockedStep((), reason=reason, more=found.more)
+    # Each part keeps the promise, so that the mixture does; by how much is bounded for it as a whole too.
+    least = sum(option.bound * float(share) for option, share in zip(options, shares, strict=True))
+    quality = sum(option.quality * float(share) for option, share in zip(options, shares, strict=True))
+    proof = Certificate(
+        line.text, policy.quality.outcome, policy.quality.of, policy.confidence, quality, least, found.tested, ends
+    )
+    if rule is not None:
+        arms = tuple(replace(one.arms[name], weight=weights[name]) for name in rule.models)
+        return LockedStep(
+            arms, proof, found.cost, found.saved, verify=one.rules.verify, dual=PER_POINT * rule.by_text.price,
+            mix=one.mix, by_text=rule.by_text,
+        )  # fmt: skip
     total = sum(weights.values())
     weights = {name: part / total for name, part in sorted(weights.items(), key=lambda each: -each[1])}
-    # Each part keeps the promise, so that the mixture does; by how much is bounded for it as a whole too.
-    least = sum(bound * float(share) for (_, bound, _), share in zip(options, shares, strict=True))
     floor = _floor(one.rules.require)
     cost, saved = samples.money(one.seen, weights, one.baseline, np.random.default_rng(seed))
-    certificate = Certificate(
-        line.text,
-        policy.quality.outcome,
-        policy.quality.of,
-        policy.confidence,
-        sum(quality * float(share) for (*_, quality), share in zip(options, shares, strict=True)),
-        max(least, samples.bound(one.seen, weights, one.baseline, floor, confidence=policy.confidence, seed=seed)),
-        found.tested,
-        ends,
-    )
+    whole = samples.bound(one.seen, weights, one.baseline, floor, confidence=policy.confidence, seed=seed)
     arms = tuple(replace(one.arms[name], weight=part) for name, part in weights.items())
     dual = _dual(one, weights, prices)
-    return LockedStep(arms, certificate, cost, saved, verify=one.rules.verify, dual=dual, mix=one.mix)
+    proof = replace(proof, slack=max(least, whole))
+    return LockedStep(arms, proof, cost, saved, verify=one.rules.verify, dual=dual, mix=one.mix)
 
 
 def _dual(one: Drawn, weights: Mapping[str, float], prices: Vector) -> float | None:

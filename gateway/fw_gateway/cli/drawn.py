@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fw_gateway.ledger.features import numbers
 from fw_gateway.ledger.history import Past
 from fw_gateway.ledger.walks import Walk
-from fw_policies.certify.samples import Seen
+from fw_policies.certify.runs import Seen
 from fw_policies.lock import Arm, Mix, cell
 from fw_policies.spec import Policy, Rules
 
@@ -53,11 +54,13 @@ class Frame:
     """From the first call to the last."""
     runs: int
     """Of the policy."""
+    embedding: str = ""
+    """Digest of the embedding whose texts are looked at; empty: none is."""
 
 
 def drawn(calls: Sequence[Past], rules: Rules, frame: Frame) -> Drawn | str:
     """The arms of a step; or why there are none."""
-    chosen = [one for one in calls if one.propensity is not None and 0 < one.propensity < 1]
+    chosen = [one for one in calls if _by_chance(one)]
     if not chosen:
         return NOT_DRAWN
     policy, walks = frame.policy, frame.walks
@@ -86,7 +89,7 @@ def drawn(calls: Sequence[Past], rules: Rules, frame: Frame) -> Drawn | str:
     return Drawn(
         rules,
         {name: arms[name] for name in kept},
-        {name: _seen(by_run, outcome) for name, by_run in kept.items()},
+        {name: _seen(by_run, outcome, frame.embedding) for name, by_run in kept.items()},
         max(bases, key=lambda name: len(kept[name]), default=None),
         {name: _use(by_run, frame) for name, by_run in kept.items()},
         len(all_runs) / frame.seconds,
@@ -95,6 +98,11 @@ def drawn(calls: Sequence[Past], rules: Rules, frame: Frame) -> Drawn | str:
         mix(same, policy),
         tuple(told),
     )
+
+
+def _by_chance(one: Past) -> bool:
+    """Whether the model was drawn whatever the call says: what a text was given, even when little was explored beside it, is no sample."""
+    return one.propensity is not None and 0 < one.propensity < 1 and (one.explored or not one.by_text)
 
 
 def labels(policy: Policy) -> tuple[str, ...]:
@@ -143,8 +151,8 @@ def _misses(by_run: Mapping[str, Sequence[Past]], rules: Rules) -> str:
     return ""
 
 
-def _seen(by_run: Mapping[str, Sequence[Past]], outcome: str) -> list[Seen]:
-    """One value per run: the newest outcome, the cost of all its calls at the step."""
+def _seen(by_run: Mapping[str, Sequence[Past]], outcome: str, embedding: str) -> list[Seen]:
+    """One value per run: the newest outcome, the cost of all its calls at the step, the text of the first."""
     found = []
     for run, mine in by_run.items():
         values = [{**one.run_outcomes, **one.outcomes}.get(outcome) for one in mine]
@@ -153,7 +161,8 @@ def _seen(by_run: Mapping[str, Sequence[Past]], outcome: str) -> list[Seen]:
             continue
         costs = [one.cost for one in mine if one.cost is not None]
         cost = float(sum(costs)) if len(costs) == len(mine) else None
-        found.append(Seen(run, min(1.0, max(0.0, known[-1])), cost))
+        said, chance = numbers(mine[0].text, embedding), mine[0].propensity or 1.0
+        found.append(Seen(run, min(1.0, max(0.0, known[-1])), cost, said, chance))
     return found
 
 

@@ -102,7 +102,8 @@ def what_if(
     """
     from fw_policies.learn import traffic  # noqa: PLC0415 - numpy, for these commands alone
 
-    past = history(config, since_ns)
+    # What a rule by text chose says nothing of what else could have been drawn for that text.
+    past = [one for one in history(config, since_ns) if not one.by_text]
     mine = [one for one in past if of in {one.policy, one.agent} and one.propensity]
     if not mine and of != chosen.name:
         mine = [one for one in past if one.policy == chosen.name and one.propensity]
@@ -186,7 +187,11 @@ def _contexts(
                 labels=one.labels,
                 input_tokens=sizes.get((one.agent, one.step), 0),
             )
-            plans[key] = {forced: 1.0} if forced is not None else models(optimize(chosen, facts, world))
+            plan = optimize(chosen, facts, world)
+            if plan.by_text is not None and forced is None:
+                hint = f"Name a model for it with --use {one.step}=MODEL, or read its certificate: fw explain {one.agent}/{one.step}"
+                raise output.Fail(f"a lock serves {one.step} by text, and a what-if does not look at texts.", hint)
+            plans[key] = {forced: 1.0} if forced is not None else models(plan)
         drawn = plans[key]
         context = "\x1f".join(
             [one.agent, one.step, *(f"{name}={chance:.6f}" for name, chance in sorted(drawn.items()))]

@@ -117,7 +117,8 @@ def _step(name: str, step: LockedStep, lock: Lock, before: Sequence[Arm]) -> lis
         more = f" (about {step.more} runs more of each would decide it)" if step.more is not None else ""
         return [f"  {name}: {lock.baseline} stays: {step.reason}{more}"]
     until = f" until {', '.join(step.verify)}" if step.verify else ""
-    lines = [f"  {name}: {_shares(before) or lock.baseline}  ⇒  {_shares(step.arms)}{until}"]
+    text = " by text, as expected" if step.by_text is not None else ""
+    lines = [f"  {name}: {_shares(before) or lock.baseline}  ⇒  {_shares(step.arms)}{text}{until}"]
     lines.append(
         f"    {certificate.promise}, certified at {certificate.confidence:.0%} to {certificate.expires}, "
         f"slack {certificate.slack:.3f} on {certificate.tested} runs"
@@ -126,6 +127,11 @@ def _step(name: str, step: LockedStep, lock: Lock, before: Sequence[Arm]) -> lis
         mean, low, high = step.saved
         lines.append(
             f"    saves {mean:.0%} [{low:.0%}, {high:.0%}] against {lock.baseline}; {money(step.cost[0])} a run"
+        )
+    if step.by_text is not None:
+        lines.append(
+            f"    texts remove {step.by_text.adds:.1%} of the error of the step's means (leave-one-out); "
+            f"a unit of quality is worth {money(step.by_text.price)} a run"
         )
     if step.dual:
         lines.append(f"    quality binds: one point less would save {money(step.dual)} per 1,000 runs")

@@ -177,6 +177,7 @@ def _telemetry(section: reader.Section, source: _Source, env: Mapping[str, str],
         service_name=env.get("OTEL_SERVICE_NAME") or section.take("service_name", reader.text, usual.service_name),
         environment=section.take("environment", reader.text, usual.environment),
         capture_content=section.take("capture_content", reader.flag, usual.capture_content),
+        text_features=section.take("text_features", reader.flag, usual.text_features),
     )
     section.close()
     return telemetry

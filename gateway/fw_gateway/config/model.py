@@ -96,6 +96,8 @@ class TelemetryConfig:
     service_name: str = "fw-gateway"
     environment: str = ""
     capture_content: bool = False
+    text_features: bool = False
+    """Whether the ledger keeps, of calls that are drawn at random, the embedding of what the user said last."""
 
 
 @dataclass(frozen=True, slots=True)

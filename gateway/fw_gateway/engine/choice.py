@@ -1,4 +1,4 @@
-"""What is left to chance in a plan: what is explored, which arm serves, and what stays as it began."""
+"""What is left open in a plan: what is explored, which arm serves, and what stays as it began."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from fw_gateway import clock
+from fw_gateway.catalog import text
 from fw_gateway.engine.purses import Purses, Reserved
 from fw_gateway.ledger import Ledger
 from fw_gateway.values import Attempt, Call
@@ -36,6 +37,8 @@ class Chosen(NamedTuple):
     reserved: Reserved | None = None
     """Set aside for its first target, when it is explored."""
     beside: Beside | None = None
+    text: bytes | None = None
+    """What the call says, embedded; None: nobody had to know."""
 
 
 class Bill:
@@ -79,6 +82,7 @@ class Chooser:
         """`ledger` keeps the purses."""
         self._purses = Purses(ledger)
         self._began: OrderedDict[tuple[str, ...], str] = OrderedDict()
+        self._given: OrderedDict[tuple[str, ...], str] = OrderedDict()
         self._made: dict[tuple[object, ...], tuple[Plan, Plan]] = {}
         self.shadowing = False
         """Whether somebody asks beside calls. Until then what has not been seen yet is tried at once, where a loss is allowed."""
@@ -106,7 +110,10 @@ class Chooser:
                 beside = Beside(explore.beside(tried), reserved)
             else:
                 return Chosen(self._same(plan, tried), reserved)
-        if held and plan.arms:
+        said: bytes | None = None
+        if plan.by_text is not None:
+            found, said = self._by_text(call, plan, (*place, held or who.run))
+        elif held and plan.arms:
             found = draw.sticky_arm(plan, *key)
         else:
             found = draw.arm(plan, draw.uniform("arm", *key) if keyed else clock.uniform()) if plan.arms else plan
@@ -114,7 +121,7 @@ class Chooser:
             held and not plan.arms and not rules.use_baseline
         ):  # who asks for the baseline means it, whatever it began with
             found = self._stays(found, key)
-        return Chosen(self._same(plan, draw.weighed(found, kept)), None, beside)
+        return Chosen(self._same(plan, draw.weighed(found, kept)), None, beside, said)
 
     def settle(self, reserved: Reserved, attempts: list[Attempt]) -> None:
         """The explored attempts are over: what they did not use may be used again."""
@@ -149,14 +156,23 @@ class Chooser:
             bill.refused = True
         return None, None
 
+    def _by_text(self, call: Call, plan: Plan, key: tuple[str, ...]) -> tuple[Plan, bytes | None]:
+        """The arm that the call's text is given, and the text; of a run the first decides for all, as it was proven."""
+        known = self._given.get(key) if key[-1] else None
+        found = draw.arm_again(plan, known) if known is not None else None
+        said = None
+        if found is None:
+            said = text.embedding().packed(text.said(call.fields))
+            found = draw.arm_by_text(plan, said)
+        if key[-1]:
+            _remember(self._given, key, draw.name(found))
+        return found, said
+
     def _stays(self, plan: Plan, key: tuple[str, ...]) -> Plan:
         began = self._began.get(key)
         found = draw.stay(plan, began) if began is not None else plan
         if found.targets:
-            self._began[key] = found.targets[0].model
-            self._began.move_to_end(key)
-            if len(self._began) > MEMORY:
-                self._began.popitem(last=False)
+            _remember(self._began, key, found.targets[0].model)
         return found
 
     def _same(self, plan: Plan, found: Plan) -> Plan:
@@ -171,3 +187,10 @@ class Chooser:
             self._made.clear()
         self._made[*which, found.effort, found.verify] = (plan, found)
         return found
+
+
+def _remember(memory: OrderedDict[tuple[str, ...], str], key: tuple[str, ...], value: str) -> None:
+    memory[key] = value
+    memory.move_to_end(key)
+    if len(memory) > MEMORY:
+        memory.popitem(last=False)

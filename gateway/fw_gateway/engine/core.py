@@ -10,6 +10,7 @@ import orjson
 
 from fw_gateway import clock
 from fw_gateway.attempt import Opened
+from fw_gateway.catalog import text
 from fw_gateway.config import Config, Endpoint
 from fw_gateway.engine.balance import Balancer
 from fw_gateway.engine.choice import Chooser
@@ -67,6 +68,8 @@ class Engine:
         """`route` finds the way to an endpoint, starting what must be started first; `ledger` keeps what exploring spends."""
         self._chooser = Chooser(ledger)
         self._balancer = Balancer(worlds)
+        if config.telemetry.text_features or worlds.world.embedding:
+            text.embedding()  # numpy and the vectors are loaded now, not under the first call
         self._config = config
         self._worlds = worlds
         self._recorder = recorder
@@ -116,7 +119,7 @@ class Engine:
             known = facts(call, policy, model)
             plan = self._worlds.plan(policy, known)
             if policy is not None and (plan.targets or plan.arms):
-                plan, journey.reserved, beside = await self._chooser.choose(call, policy, known, plan)
+                plan, journey.reserved, beside, record.text = await self._chooser.choose(call, policy, known, plan)
                 if beside is not None:
                     self._shadows.offer(call, beside)
             record.plan = plan
@@ -347,6 +350,8 @@ class Engine:
     def _learn(self, journey: Journey) -> None:
         seconds = {one.attempt.number: one.machine_seconds for one in journey.tries if one.machine_seconds is not None}
         self._worlds.observe(journey.record, seconds)
+        if self._config.telemetry.text_features and journey.record.call.operation == "chat":
+            journey.record.said = text.said(journey.record.call.fields)[: text.SERVED]
         self._recorder.put(journey.record)
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fw_gateway.ledger.features import features
 from fw_gateway.ledger.port import Decision, Ledger, LedgerError, Report, Served, Stored, Trust
 from fw_gateway.ledger.purses import Entry
 from fw_gateway.ledger.sqlite import FILE, SqliteLedger
@@ -30,4 +31,5 @@ def open_ledger(config: "Config") -> SqliteLedger:
     Raises:
         LedgerError: it cannot be opened.
     """
-    return SqliteLedger(Path(config.server.state_dir) / FILE)
+    path = Path(config.server.state_dir) / FILE
+    return SqliteLedger(path, texts=features) if config.telemetry.text_features else SqliteLedger(path)

@@ -41,11 +41,17 @@ class Past:
     """Of the call itself, or of its run and step: name -> newest value."""
     run_outcomes: Mapping[str, float] = field(default_factory=dict)
     """Of its run as a whole."""
+    explored: bool = False
+    """What was drawn was not proven."""
+    by_text: bool = False
+    """Its plan gives each call a model by its text: unless it was explored, nothing was left to chance."""
+    text: bytes | None = None
+    """What was kept of what it said; see `features`."""
 
 
 _CALLS = """
     SELECT c.decision_id, c.agent, c.step, c.run, c.task, c.attempt, c.labels, p.policy, p.version, c.propensity,
-           c.cost, c.latency, c.input_tokens, c.served_model, c.attempts
+           c.cost, c.latency, c.input_tokens, c.served_model, c.attempts, c.explored, c.by_text, c.text
     FROM calls c JOIN plans p ON p.digest = c.plan
     WHERE c.started_ns >= ? AND c.operation = 'chat' AND p.policy != '' AND c.attempts != '[]' AND c.shadow_of IS NULL
     ORDER BY c.started_ns, c.decision_id
@@ -112,6 +118,9 @@ def _past(row: sqlite3.Row, decisions: Mapping[str, Values], runs: Mapping[tuple
         ok=row["served_model"] != "",
         outcomes={**(runs.get((run, row["step"]), {}) if run else {}), **decisions.get(row["decision_id"], {})},
         run_outcomes=runs.get((run, ""), {}) if run else {},
+        explored=bool(row["explored"]),
+        by_text=bool(row["by_text"]),
+        text=row["text"],
     )
 
 

@@ -4,10 +4,12 @@ import hashlib
 import math
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
+from fw_policies import by_text
 from fw_policies.model import (
     Candidate,
     Estimate,
@@ -74,6 +76,7 @@ def dump(plan: Plan) -> dict[str, Any]:
         "explored": plan.explored,
         "verify": list(plan.verify),
         "effort": plan.effort,
+        "by_text": None if plan.by_text is None else by_text.to_dict(replace(plan.by_text, reads=())),
         "otherwise": plan.otherwise,
         "certificate": None if plan.certificate is None else dict(plan.certificate),
         "evidence": dict(plan.evidence),
@@ -85,6 +88,7 @@ def load(text: Mapping[str, Any]) -> Plan:
     known = {name: text[name] for name in Plan.__dataclass_fields__ if name in text}
     targets = [_load_target(target) for target in text["all"]]
     known["verify"] = tuple(text.get("verify", ()))
+    known["by_text"] = by_text.from_dict(text["by_text"]) if text.get("by_text") else None
     known["targets"] = tuple(targets[number] for number in text["targets"])
     known["candidates"] = tuple(
         Candidate(

@@ -13,6 +13,7 @@ CALL_COLUMNS = (
     "task", "attempt", "labels", "key_id", "model", "stream", "embedded", "plan", "propensity", "explored", "status", "outcome",
     "error_type", "served_model", "served_deployment", "latency", "ttft", "routing", "input_tokens", "output_tokens",
     "cached_tokens", "cache_write_tokens", "reasoning_tokens", "cost", "attempts", "shadow_of",
+    "text", "by_text",
 )  # fmt: skip
 
 INSERT_CALL = f"INSERT OR IGNORE INTO calls ({', '.join(CALL_COLUMNS)}) VALUES ({', '.join('?' * len(CALL_COLUMNS))})"  # noqa: S608
@@ -29,8 +30,8 @@ _LONGEST = 256
 """Characters kept of the model that was asked for: it is whatever a client sent."""
 
 
-def call_row(record: Record, digest: str | None) -> tuple[Any, ...]:
-    """The columns of `calls`; `digest` is that of the plan."""
+def call_row(record: Record, digest: str | None, text: bytes | None = None) -> tuple[Any, ...]:
+    """The columns of `calls`; `digest` is that of the plan, `text` what is kept of what was said."""
     call, plan, served = record.call, record.plan, record.served
     who = call.identity
     first = None
@@ -72,6 +73,8 @@ def call_row(record: Record, digest: str | None) -> tuple[Any, ...]:
         record.cost,
         orjson.dumps([_attempt(attempt, record) for attempt in record.attempts]).decode(),
         None if call.shadow is None else call.shadow.decision_id,
+        text,
+        None if plan is None else plan.by_text is not None,
     )
 
 

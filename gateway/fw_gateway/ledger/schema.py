@@ -96,6 +96,10 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE calls ADD COLUMN shadow_of TEXT;     -- decision_id of the call that this was asked beside; NULL: a call of a client
     """,
+    """
+    ALTER TABLE calls ADD COLUMN text BLOB;          -- what was said, embedded: digest (4 bytes), numbers; NULL: not kept
+    ALTER TABLE calls ADD COLUMN by_text INTEGER;    -- 1: its plan gives each call an arm by its text
+    """,
 )
 
 

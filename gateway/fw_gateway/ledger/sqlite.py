@@ -10,7 +10,7 @@ import os
 import sqlite3
 import threading
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,14 +37,17 @@ _REMEMBERED = 512
 class SqliteLedger:
     """`Ledger` on SQLite. Thread-safe: one connection writes under a lock, each reader opens its own."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, texts: Callable[[Record], bytes | None] = lambda record: None) -> None:
         """Open or create the file; its folder, when created here, is closed to everybody else.
+
+        `texts`: what is kept of what a call said; it is asked by the thread that writes.
 
         Raises:
             LedgerError: it cannot be opened, or belongs to a newer version.
         """
         self.path = Path(path)
         self._lock = threading.Lock()
+        self._texts = texts
         self._lost = 0
         self._complained = False
         self._digests: dict[int, tuple[Plan, str]] = {}
@@ -78,7 +81,10 @@ class SqliteLedger:
         try:
             with self._lock:
                 new_plans: list[tuple[Any, ...]] = []
-                calls = [rows.call_row(record, self._digest(record.plan, new_plans)) for record in records]
+                calls = [
+                    rows.call_row(record, self._digest(record.plan, new_plans), self._texts(record))
+                    for record in records
+                ]
                 with _transaction(self._connection) as connection:
                     connection.executemany(rows.INSERT_PLAN, new_plans)
                     connection.executemany(rows.INSERT_CALL, calls)
@@ -265,7 +271,7 @@ def _decisions(connection: sqlite3.Connection, where: str, value: str) -> list[D
 
 
 def _decision(connection: sqlite3.Connection, row: sqlite3.Row) -> Decision:
-    columns = {key: row[key] for key in row.keys() if key not in ("plan_body", "attempts")}  # noqa: SIM118 - a Row iterates its values
+    columns = {key: row[key] for key in row.keys() if key not in ("plan_body", "attempts", "text")}  # noqa: SIM118 - a Row iterates its values
     return Decision(
         decision_id=row["decision_id"],
         row=columns,

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from fw_gateway import clock
+from fw_gateway.catalog import text
 from fw_gateway.catalog.priors import priors
 from fw_gateway.config import Config
 from fw_gateway.state.budget import RetryBudget
@@ -52,6 +53,8 @@ class Worlds:
         self._limits = {e.target.deployment: max(e.ttft_limit, e.stall_limit) for e in config.endpoints}
         self._blocked = {name: _exclusion(reason) for name, reason in config.blocked.items()}
         self._steps = statistics.steps()
+        reads = any(step.by_text is not None for lock in config.locks.values() for step in lock.steps.values())
+        self._embedding = text.digest() if reads else ""
         self._outcomes = {policy.quality.outcome for policy in config.policies.values() if policy.quality is not None}
         self._plans: dict[tuple[str, Facts], Plan] = {}
         self._taken = -FRESH
@@ -107,6 +110,8 @@ class Worlds:
             priors=self._priors,
             voids=self._watch.voids,
             drifted=self._watch.said,
+            embedding=self._embedding,
+            texts=config.telemetry.text_features,
         )
         self._awake = replace(world, blocked=blocked) if resting else None
         return world

@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
+DRAWS = 4000
+"""Of a confidence distribution."""
 
 
 def lower_mean(values: Vector, delta: float, rng: np.random.Generator, *, draws: int = 4000) -> float:
@@ -29,3 +31,17 @@ def lower_mean(values: Vector, delta: float, rng: np.random.Generator, *, draws:
 def upper_mean(values: Vector, delta: float, rng: np.random.Generator, *, draws: int = 4000) -> float:
     """An upper bound of the mean of values in [0, 1] at confidence 1 − delta: `lower_mean` of what they lack to 1."""
     return 1.0 - lower_mean(1.0 - np.clip(values, 0.0, 1.0), delta, rng, draws=draws)
+
+
+def drawn(values: Vector, rng: np.random.Generator, *, low: bool, weights: Vector | None = None) -> Vector:
+    """Draws from the lower (or upper) confidence distribution of a mean: a part more on 0 (or on 1).
+
+    `weights`: what each value counts for, the inverse of the chance with which it came to be seen; the part more weighs as much as the
+    heaviest. Equal weights are none.
+    """
+    each = np.ones(len(values)) if weights is None else weights
+    pairs, counts = np.unique(np.c_[np.clip(values, 0.0, 1.0), each], axis=0, return_counts=True)
+    parts = rng.standard_gamma(counts.astype(float), size=(DRAWS, len(counts))) * pairs[:, 1]
+    rest = rng.standard_gamma(1.0, size=DRAWS) * (each.max() if len(each) else 1.0)
+    found: Vector = (parts @ pairs[:, 0] + (0.0 if low else rest)) / (parts.sum(1) + rest)
+    return found

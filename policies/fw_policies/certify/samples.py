@@ -1,55 +1,26 @@
 """A step's certificate from what its calls gave: independent runs per model, as live traffic has them.
 
 The runs of every model are split in two by their names: one half chooses plans and their order, the other tests them. A plan is
-one model or a mixture of two; the first that fails ends the tests, so the chance that the promise is broken is at most delta.
+one model, a mixture of two, or a rule that gives each text a model (see `texts`); the first that fails ends the tests, so the chance
+that the promise is broken is at most delta.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fw_policies.certify import texts
+from fw_policies.certify.bounds import DRAWS, drawn
+from fw_policies.certify.runs import LEAST, Floor, Seen, Vector, by_run
+from fw_policies.certify.runs import halves as halves_of
 from fw_policies.certify.sequence import fixed_sequence
+from fw_policies.certify.texts import Proposals, Rule
+from fw_policies.certify.worth import WORTH, Passed, Plan, by_text, told, worthwhile
 from fw_policies.search.shrink import shrunk
 
-Vector = NDArray[np.float64]
 MARGINS = tuple(np.linspace(4.0, -0.5, 19))
 """Caution of the plans, in standard errors: from the most cautious to the boldest."""
-FIT = 0.5
-DRAWS = 4000
-LEAST = 20
-"""Runs of a model below which it is not considered."""
-
-
-@dataclass(frozen=True, slots=True)
-class Floor:
-    """What quality must reach: `level`, or `ratio` × the baseline's mean − `margin`."""
-
-    level: float | None = None
-    ratio: float = 1.0
-    margin: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """One run of a step by one model: its name, its outcome in 0..1, its cost in nano-USD (None: unknown)."""
-
-    run: str
-    value: float
-    cost: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Passed:
-    """A plan whose test was passed. With probability `confidence` all that passed keep the promise, and so does every mixture of them."""
-
-    weights: Mapping[str, float]
-    quality: float
-    """Mean on the testing half."""
-    bound: float
-    """Lower bound of quality − floor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +28,7 @@ class Certified:
     """A mixture that may be promised, or the reason why there is none."""
 
     weights: Mapping[str, float]
-    """Model -> share of the calls; empty when nothing is certified."""
+    """Model -> share of the calls, by a rule as they were seen; empty when nothing is certified."""
     quality: float | None
     """Mean on the testing half."""
     bound: float | None
@@ -73,6 +44,8 @@ class Certified:
     """Runs more of each model that would decide it, if the means stay as they are; None: they would not."""
     passed: tuple[Passed, ...] = ()
     """All that was proven, from the most cautious to the boldest: the last that is not the baseline alone is the answer."""
+    text: str = ""
+    """What came of looking at texts; empty: none were kept."""
 
 
 def certify(
@@ -83,42 +56,55 @@ def certify(
     confidence: float,
     seed: int = 0,
     dearer: Mapping[str, float] | None = None,
+    embedding: str = "",
 ) -> Certified:
     """The cheapest plan over `seen` (model -> its runs) whose quality reaches `floor` with this confidence.
 
     A plan that is the baseline alone needs no proof of a relative floor and is never the answer here. Several values of one run
     count as one, their mean: the unit of account is the run. `dearer`: nano-USD that a run of a model takes from others, the price of
-    a shared machine; plans are chosen with and without it, and it must not come from outcomes of the testing half.
+    a shared machine; plans are chosen with and without it, and it must not come from outcomes of the testing half. `embedding`: digest
+    of what made the texts of the runs; empty: none is looked at.
     """
     delta = 1 - confidence
-    seen = {model: _by_run(runs) for model, runs in seen.items()}
-    halves = {model: _halves(runs) for model, runs in sorted(seen.items()) if len(runs) >= LEAST}
+    seen = {model: by_run(runs) for model, runs in seen.items()}
+    halves = {model: halves_of(runs) for model, runs in sorted(seen.items()) if len(runs) >= LEAST}
     costed = {model: both for model, both in halves.items() if all(run.cost is not None for run in seen[model])}
     if floor.level is None and (baseline is None or baseline not in halves):
         return _nothing(f"the baseline {baseline} has fewer than {LEAST} runs with an outcome", LEAST)
     able = [model for model in costed if model != baseline or floor.level is not None]
     if not able:
         return _nothing(f"no other model has {LEAST} runs with an outcome and a known cost", LEAST)
-    plans = _plans(costed, halves, baseline, floor, dearer=dearer or {})
+    read = texts.read({model: seen[model] for model in halves})
+    rules = Proposals(read.part(read.first), list(costed), embedding) if embedding and len(read.value) else None
+    plans = _plans(costed, halves, baseline, floor, dearer=dearer or {}, rules=rules)
     rng = np.random.default_rng(seed)
-    tests = {model: both[1] for model, both in halves.items()}
-    bounds: dict[int, float] = {}
+    tests, asked = {model: both[1] for model, both in halves.items()}, read.part(~read.first)
+    proven: list[Passed] = []
 
-    def holds(index: int) -> bool:
-        bounds[index] = _slack(tests, plans[index], baseline, floor, delta=delta, rng=rng)
-        return bounds[index] >= 0
+    def holds(plan: Plan) -> bool:
+        if isinstance(plan, Rule):
+            held = texts.slack(asked, plan, baseline, floor, delta=delta, rng=rng)
+            found = Passed(texts.shares(read, plan), texts.mean(asked, plan), held, plan)
+        else:
+            found = Passed(plan, _mean(tests, plan), _slack(tests, plan, baseline, floor, delta=delta, rng=rng))
+        proven.extend([found] if found.bound >= 0 else [])
+        return found.bound >= 0
 
-    passed = fixed_sequence(range(len(plans)), holds)
+    fixed_sequence(plans, holds)
     tested = sum(len(values[0]) for values in tests.values())
-    if passed.last is None:
-        return _refused(tests, plans, baseline, floor, tested=tested, delta=delta)
-    others = [at for at in range(passed.last + 1) if set(plans[at]) != {baseline}]
-    if not others:
-        return _nothing("only the baseline itself reaches the floor", None, tested)
-    weights = plans[others[-1]]
-    proven = tuple(Passed(plans[at], _mean(tests, plans[at]), bounds[at]) for at in range(passed.last + 1))
-    cost, saved = money(seen, weights, baseline, rng)
-    return Certified(weights, _mean(tests, weights), bounds[others[-1]], cost, saved, tested, "", None, proven)
+    if not proven:
+        mixtures = [plan for plan in plans if not isinstance(plan, Rule)]
+        return replace(_refused(tests, mixtures, baseline, floor, tested=tested, delta=delta), text=told(rules, plans))
+    relative = floor.level is None and floor.ratio <= 1 and floor.margin >= 0
+    passed, text = worthwhile(proven, seen, read, rng, baseline=baseline if relative else None)
+    last = next((one for one in reversed(passed) if one.rule is not None or set(one.weights) != {baseline}), None)
+    text = text or told(rules, plans)
+    if last is None:
+        return replace(_nothing("only the baseline itself reaches the floor", None, tested), text=text)
+    cost, saved = (
+        money(seen, last.weights, baseline, rng) if last.rule is None else by_text(read, last.rule, baseline, rng)
+    )
+    return Certified(last.weights, last.quality, last.bound, cost, saved, tested, "", None, tuple(passed), text)
 
 
 def bound(
@@ -131,7 +117,7 @@ def bound(
     seed: int = 0,
 ) -> float:
     """Lower bound of quality − floor of one mixture, on the testing halves: how far it keeps its promise, not whether it may be made."""
-    tests = {model: _halves(_by_run(runs))[1] for model, runs in sorted(seen.items()) if runs}
+    tests = {model: halves_of(by_run(runs))[1] for model, runs in sorted(seen.items()) if runs}
     return _slack(tests, weights, baseline, floor, delta=1 - confidence, rng=np.random.default_rng(seed))
 
 
@@ -139,38 +125,12 @@ def _mean(tests: Mapping[str, tuple[Vector, Vector]], weights: Mapping[str, floa
     return sum(share * float(tests[model][0].mean()) for model, share in weights.items())
 
 
-def _by_run(runs: Sequence[Seen]) -> list[Seen]:
-    """One value per run, the mean of its own: what calls of one run share was observed once."""
-    if len({one.run for one in runs}) == len(runs):
-        return list(runs)
-    found: dict[str, list[Seen]] = {}
-    for one in runs:
-        found.setdefault(one.run, []).append(one)
-    out = []
-    for run, mine in found.items():
-        costs = [one.cost for one in mine if one.cost is not None]
-        cost = sum(costs) / len(mine) if len(costs) == len(mine) else None
-        out.append(Seen(run, sum(one.value for one in mine) / len(mine), cost))
-    return out
-
-
 def fitting(runs: Sequence[Seen]) -> tuple[float, float] | None:
     """Mean outcome and cost of the fitting half, for what must not look at the tests; None: too few runs, or an unknown cost."""
     if len(runs) < LEAST or any(run.cost is None for run in runs):
         return None
-    values, costs = _halves(_by_run(runs))[0]
+    values, costs = halves_of(by_run(runs))[0]
     return (float(values.mean()), float(costs.mean())) if len(values) else None
-
-
-def _halves(runs: Sequence[Seen]) -> tuple[tuple[Vector, Vector], tuple[Vector, Vector]]:
-    """(outcomes, costs) of the fitting half and of the testing half, by a hash of the run's name."""
-    fit = [int.from_bytes(hashlib.blake2b(run.run.encode(), digest_size=4).digest()) / 2**32 < FIT for run in runs]
-    parts = []
-    for wanted in (True, False):
-        mine = [run for run, own in zip(runs, fit, strict=True) if own is wanted]
-        costs = [np.nan if run.cost is None else run.cost for run in mine]
-        parts.append((np.array([run.value for run in mine], dtype=float), np.array(costs, dtype=float)))
-    return parts[0], parts[1]
 
 
 def _plans(
@@ -180,8 +140,9 @@ def _plans(
     floor: Floor,
     *,
     dearer: Mapping[str, float],
-) -> list[dict[str, float]]:
-    """Plans from the fitting half, from the most cautious to the boldest, each once."""
+    rules: Proposals | None = None,
+) -> list[Plan]:
+    """Plans from the fitting half, from the most cautious to the boldest, each once; a rule by text where it is expected to be cheaper."""
     models = [model for model in costed if len(costed[model][0][0]) and len(costed[model][1][0])]
     longest = max((len(costed[model][0][0]) for model in models), default=0)
     table = np.full((longest, len(models)), np.nan)
@@ -197,15 +158,22 @@ def _plans(
         base = halves[str(baseline)][0][0]
         wanted = floor.ratio * float(base.mean() if len(base) else 1.0) - floor.margin
     error = float(np.sqrt(max(wanted * (1 - wanted), 0.01) / max(longest, 1)))
-    plans: list[dict[str, float]] = []
+    plans: list[Plan] = []
     for margin in MARGINS:
         for paid in (costs, priced):
             found = cheapest(means, paid, min(wanted + margin * error, 1.0))
-            if found is None:
-                continue
-            plan = {model: round(float(w), 3) for model, w in zip(models, found, strict=True) if w > 0.005}
-            if plan not in plans:
-                plans.append(plan)
+            least = np.inf
+            if found is not None:
+                plan = {model: round(float(w), 3) for model, w in zip(models, found, strict=True) if w > 0.005}
+                least = sum(share * float(paid[models.index(model)]) for model, share in plan.items())
+                if plan not in plans:
+                    plans.append(plan)
+            if baseline in models and floor.level is None:
+                least = min(least, float(paid[models.index(baseline)]))
+            more = dict(zip(models, paid - costs, strict=True))
+            rule = rules.cheapest(wanted, margin, more) if rules is not None and not rules.why else None
+            if rule is not None and rule[1] < (1 - WORTH) * least and rule[0] not in plans:
+                plans.append(rule[0])
     return plans
 
 
@@ -244,21 +212,12 @@ def _slack(
         own = share
         if model == baseline and floor.level is None:
             own = share - floor.ratio  # both sides of the floor share this model's mean: count it once
-        total += own * _draw(tests[model][0], rng, low=own >= 0)
+        total += own * drawn(tests[model][0], rng, low=own >= 0)
     if floor.level is not None:
         return float(np.quantile(total, delta)) - floor.level
     if baseline not in plan:
-        total -= floor.ratio * _draw(tests[str(baseline)][0], rng, low=False)
+        total -= floor.ratio * drawn(tests[str(baseline)][0], rng, low=False)
     return float(np.quantile(total, delta)) + floor.margin
-
-
-def _draw(values: Vector, rng: np.random.Generator, *, low: bool) -> Vector:
-    """Draws from the lower (or upper) confidence distribution of a mean: a part more on 0 (or on 1)."""
-    levels, counts = np.unique(np.clip(values, 0.0, 1.0), return_counts=True)
-    parts = rng.standard_gamma(counts.astype(float), size=(DRAWS, len(levels))) if len(levels) else np.zeros((DRAWS, 0))
-    rest = rng.standard_gamma(1.0, size=DRAWS)
-    drawn: Vector = (parts @ levels + (0.0 if low else rest)) / (parts.sum(1) + rest)
-    return drawn
 
 
 def money(

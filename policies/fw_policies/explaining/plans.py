@@ -31,6 +31,7 @@ def mapping(
         "verify": [short(check) for check in plan.verify],
         "effort": plan.effort,
         "arms": [_arm(weight, arm) for weight, arm in plan.arms],
+        "by_text": _by_text(plan),
         "explores": _explores(plan),
         "reason": plan.reason,
         "baseline": plan.baseline,
@@ -53,6 +54,14 @@ def mapping(
         "served": chosen.model if chosen is not None else None,
         "actual": dict(actual) if actual is not None else None,
     }
+
+
+def _by_text(plan: Plan) -> dict[str, Any] | None:
+    """What the arms are chosen by, when it is the text of a call; money in nano-USD."""
+    rule = plan.by_text
+    if rule is None:
+        return None
+    return {"embedding": rule.embedding, "price": rule.price, "adds": rule.adds}
 
 
 def _rejected(plan: Plan) -> dict[str, int]:

@@ -71,7 +71,7 @@ def title(found: Mapping[str, Any]) -> str:
     """The plan in a word, with its walk."""
     word = TITLES.get(found["reason"])
     strategy = str(found["strategy"])
-    walk = strategy.replace("_", " ").upper()
+    walk = "BY TEXT" if found["arms"] and found.get("by_text") else strategy.replace("_", " ").upper()
     if found["verify"]:
         walk = f"{walk} until {', '.join(found['verify'])}"
     if word is None:
@@ -88,7 +88,7 @@ def _tree(found: Mapping[str, Any]) -> Iterator[str]:
         happened = _actual(measure, actual, found) if actual is not None else ""
         yield f"  {measure:<{LEFT - 2}}  {interval(measure, planned.get(measure)):<{MIDDLE}}  {happened}"
     if found["arms"]:
-        yield from _arms(found["arms"])
+        yield from _arms(found["arms"], "of calls, as expected" if found.get("by_text") else "of calls")
         return
     last = len(found["targets"]) - 1
     for number, target in enumerate(found["targets"]):
@@ -129,16 +129,18 @@ def _promise(found: Mapping[str, Any]) -> Iterator[str]:
     covers = certificate.get("covers")
     like = f"; covers {covers:.0%} of this week" if isinstance(covers, float) else ""
     yield f"{'':<10}  by {certificate['tested']:.0f} runs; it certifies {basis}; lock {certificate['lock']}{like}"
+    rule = found.get("by_text")
+    if rule is not None:
+        worth = f"a unit of quality is worth {money(rule['price'])} a run"
+        yield f"{'by text':<10}  texts remove {rule['adds']:.1%} of the error of the step's means; {worth}"
 
 
-def _arms(arms: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """What a mixture is drawn from."""
+def _arms(arms: Sequence[Mapping[str, Any]], of: str) -> Iterator[str]:
+    """What a mixture is drawn from, or a text is given."""
     for number, arm in enumerate(arms, 1):
         branch = "└─" if number == len(arms) else "├─"
         effort = f", effort {arm['effort']}" if arm["effort"] else ""
-        yield (
-            f"  {branch} {number} {' → '.join(arm['models'])}{effort}".ljust(LEFT + 2) + f"{arm['weight']:.3g} of calls"
-        )
+        yield (f"  {branch} {number} {' → '.join(arm['models'])}{effort}".ljust(LEFT + 2) + f"{arm['weight']:.3g} {of}")
 
 
 def _place(target: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """What is not proven and may be tried in place of a plan: every hard rule holds, and so do the three limits of `explore`."""
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,8 @@ FLOOR = 0.5
 AGAIN = 0.1
 """How much more rarely than the others a target is tried that was found too slow."""
 SLOW: frozenset[Exclusion] = frozenset({"ttft", "latency"})
+UNSURE: frozenset[Exclusion] = SLOW | {"unknown"}
+"""What may be different by now. Where texts are kept, `quality` too: what fails on average may be the best for some of them."""
 UNPROVEN: Mapping[str, Any] = {"certificate": None, "proofs": (), "near": None, "reach": (), "evidence": {}}
 """What a plan says of itself does not hold of another one that takes its place."""
 SHADOW = 8
@@ -31,7 +34,12 @@ def explore(plan: Plan, ask: Ask) -> Plan:
         return plan
     bar = _bar(plan, ask, limits.max_loss)
     serving = {target.deployment for one in (plan, *(arm for _, arm in plan.arms)) for target in one.targets[:1]}
-    found = [c for c in plan.candidates if c.target.deployment not in serving and _may_be_tried(c, plan, bar)]
+    open_to: frozenset[Exclusion] = UNSURE | {"quality"} if ask.world.texts else UNSURE
+    found = [
+        c
+        for c in plan.candidates
+        if c.target.deployment not in serving and _may_be_tried(c, plan, bar, open_to=open_to)
+    ]
     if not found:
         return plan
     usual, weights = _weights(found, _likely(found, plan, ask))
@@ -52,8 +60,8 @@ def _bar(plan: Plan, ask: Ask, loss: float) -> float | None:
     return max(means) - loss if means else None
 
 
-def _may_be_tried(candidate: Candidate, plan: Plan, bar: float | None) -> bool:
-    unproven = candidate.excluded in {"unknown", *SLOW} or (not candidate.excluded and plan.reason == "baseline")
+def _may_be_tried(candidate: Candidate, plan: Plan, bar: float | None, *, open_to: AbstractSet[Exclusion]) -> bool:
+    unproven = candidate.excluded in open_to or (not candidate.excluded and plan.reason == "baseline")
     quality = candidate.known.quality
     return unproven and not (bar is not None and quality is not None and quality.high < bar)
 

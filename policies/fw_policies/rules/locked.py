@@ -38,8 +38,9 @@ def locked(plan: Plan, ask: Ask) -> Plan:
         found = replace(first, notes=plan.notes)
     else:
         found = replace(
-            plan, strategy="mixture", reason="best_score", targets=first.targets, arms=tuple(arms), outlook=mixed(arms)
-        )
+            plan, strategy="mixture", reason="best_score", targets=first.targets, arms=tuple(arms), outlook=mixed(arms),
+            by_text=step.by_text,
+        )  # fmt: skip
     return note(found, "lock", told)
 
 
@@ -47,6 +48,8 @@ def _unable(plan: Plan, step: LockedStep, able: Mapping[str, Candidate], ask: As
     """Why the step's plan cannot be walked as it was proven; empty when it can."""
     if step.verify != ask.rules.verify:
         return "case: it was proven under other checks"
+    if step.by_text is not None and step.by_text.embedding != ask.world.embedding:
+        return f"step: it was made with the text embedding {step.by_text.embedding}, and {ask.world.embedding or 'none'} is here"
     gone = [arm.models[0] for arm in step.arms if arm.models[0] not in able]
     if gone:
         return f"step: {', '.join(gone)} may not serve now"
