@@ -17,7 +17,7 @@ from fw_gateway.engine.choice import Chooser
 from fw_gateway.engine.facts import facts
 from fw_gateway.engine.journey import Asking, Committed, Exhausted, Journey, drive
 from fw_gateway.engine.pending import Pending
-from fw_gateway.engine.replies import cure, headers_of, lost, receipt, refusal, relayed, whole
+from fw_gateway.engine.replies import cure, headers_of, lost, nobody, receipt, refusal, relayed, whole
 from fw_gateway.engine.shadows import Shadows
 from fw_gateway.engine.trying import Trying
 from fw_gateway.errors import (
@@ -125,7 +125,7 @@ class Engine:
             record.plan = plan
             record.routing = clock.monotonic() - start
             if not plan.targets:
-                raise NoCandidate(*self._nobody(plan))
+                raise NoCandidate(nobody(plan, self._endpoints))
             sticky = policy is not None and bool(policy.rules(known).sticky)
             ordered = self._balancer.order(plan, call, sticky=sticky)
             patience = self._balancer.patience(ordered, call) if plan.hedge else None
@@ -310,19 +310,6 @@ class Engine:
             record.error_type = error.error_type
         self._settle(journey, error.status, failed=True)
         return refusal(error, record)
-
-    def _nobody(self, plan: Plan) -> tuple[str]:
-        """What is missing, for a plan that nothing may serve."""
-        lines = []
-        for candidate in plan.candidates:
-            if candidate.excluded:
-                endpoint = self._endpoints[candidate.target.deployment]
-                cure = candidate.why or candidate.excluded
-                if candidate.excluded == "no_credential" and endpoint.row.key_env:
-                    cure = f"set {endpoint.row.key_env}"
-                lines.append(f"{candidate.target.deployment}: {cure}")
-        what = f"No target may serve {plan.policy or 'this model'}{'/' + plan.step if plan.step else ''} now"
-        return (f"{what}: {'; '.join(lines[:8]) or 'no model is configured'}.",)
 
     def _settle(self, journey: Journey, status: int, *, failed: bool = False) -> None:
         """Close the record: once, at once, without waiting."""

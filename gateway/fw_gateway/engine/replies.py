@@ -1,15 +1,17 @@
 """What goes back to the client: headers, refusals, receipts."""
 
+from collections.abc import Mapping
 from math import ceil
 
 import orjson
 
 from fw_gateway.attempt import Opened
+from fw_gateway.config import Endpoint
 from fw_gateway.errors import GatewayError, Overloaded
 from fw_gateway.providers.protocols import protocols
 from fw_gateway.providers.watching import comment
 from fw_gateway.values import Attempt, Call, Fault, Record, Reply
-from fw_policies.model import NANO_USD
+from fw_policies.model import NANO_USD, Plan
 
 LONGEST = 2048
 """Characters of one header."""
@@ -107,3 +109,16 @@ def whole(record: Record, found: Opened, body: bytes) -> Reply:
             body += comment(f"fw-receipt {receipt(record, found.attempt)}")
         body += found.tail
     return Reply(found.status, headers, body, record)
+
+
+def nobody(plan: Plan, endpoints: Mapping[str, Endpoint]) -> str:
+    """What is missing, for a plan that nothing may serve. `endpoints`: by deployment."""
+    lines = []
+    for candidate in plan.candidates:
+        if candidate.excluded:
+            row = endpoints[candidate.target.deployment].row
+            missing = candidate.excluded == "no_credential" and row.key_env
+            why = f"set {row.key_env}" if missing else candidate.why or candidate.excluded
+            lines.append(f"{candidate.target.deployment}: {why}")
+    what = f"No target may serve {plan.policy or 'this model'}{'/' + plan.step if plan.step else ''} now"
+    return f"{what}: {'; '.join(lines[:8]) or 'no model is configured'}."
