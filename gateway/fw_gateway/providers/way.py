@@ -20,8 +20,13 @@ from fw_gateway.values import Call
 VERSION: Final = {"anthropic-version": "2023-06-01"}
 """What Anthropic's servers ask for where the caller does not speak their protocol."""
 
-QUIET: Final = frozenset({"created"})
-"""What of an answer nobody misses who never had a word for it: HTTP says when it was made."""
+QUIET: Final = frozenset({
+    "created", "background", "instructions", "max_output_tokens", "max_tool_calls", "metadata", "parallel_tool_calls",
+    "previous_response_id", "prompt_cache_key", "reasoning", "safety_identifier", "store", "temperature", "text", "tool_choice", "tools",
+    "top_logprobs", "top_p", "truncation", "user",
+})  # fmt: skip
+"""Members of an answer that nobody misses who never had a word for them: when it was made, as HTTP says too, and what it repeats of the
+request."""
 
 
 class Way(Protocol):
