@@ -15,7 +15,7 @@ FROM_LOCK := install --no-deps --require-hashes --only-binary :all: --progress-b
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test bench-optimizer lint format unit faults test-vllm test-litellm bench lock install install-dev model clean
+.PHONY: help demo test bench-optimizer lint format unit faults test-vllm test-litellm test-javascript bench lock install install-dev model clean
 
 help:  ## this list
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -52,6 +52,10 @@ test-litellm: $(DEV_STAMP)  ## the tests of the litellm bridge, with a litellm o
 
 faults: $(DEV_STAMP)  ## black-box promises before an upstream that misbehaves; writes tests/faults/SCORECARD.md (ARGS="--row 28", --list, --help)
 	$(BIN)/python -m tests.faults.suite $(ARGS)
+
+test-javascript: $(DEV_STAMP)  ## the official JavaScript client on Node, from its own lock
+	FW_CACHE=$(CACHE) $(BIN)/python tests/clients/environment.py
+	FW_CACHE=$(CACHE) $(BIN)/pytest tests/clients -m javascript $(ARGS)
 
 bench: $(RUN_STAMP)  ## what the gateway costs, against a bare pass-through in the same run
 	$(BIN)/python tests/bench/import_time.py
