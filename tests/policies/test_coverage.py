@@ -33,6 +33,16 @@ def test_promises_are_broken_in_no_more_worlds_than_they_say_and_are_made_in_man
         assert row.other >= coverage.LEAST, row
 
 
+@pytest.mark.slow
+def test_where_runs_have_texts_promises_are_kept_and_rules_are_found_where_texts_matter() -> None:
+    worlds, by_text = WORLDS // 20, {}
+    for row in coverage.simulated("texts", worlds, 1):
+        assert likely_at_least(round(row.share * worlds), worlds, 1 - coverage.CONFIDENCE) > LUCK, row
+        by_text[row.name.removeprefix("certificate, ")] = row.other
+    assert min(by_text["texts matter"], by_text["draws depend on texts"]) >= coverage.LEAST
+    assert max(by_text["texts say nothing"], by_text["texts mislead"]) <= by_text["texts matter"] / 2
+
+
 def test_an_interval_that_holds_too_seldom_is_noticed() -> None:
     """80 % where 88 % is asked: 30 missed of 150."""
     assert likely_at_least(30, WORLDS, 0.12) < 0.005
