@@ -89,18 +89,25 @@ def test_what_callers_send_fills_no_memory() -> None:
     assert max(len(fresh.tokens._words), len(fresh.tokens._cleaned), len(fresh.tokens._parted)) <= text._REMEMBERED
 
 
+USER = {"role": "user", "content": "asked"}
+
+
 @pytest.mark.parametrize(
-    ("messages", "said"),
+    ("fields", "said"),
     [
-        ([{"role": "user", "content": "first"}, {"role": "assistant", "content": "x"}, {"role": "user", "content": "last"}], "last"),
-        ([{"role": "user", "content": "asked"}, {"role": "tool", "content": "result"}], "asked"),
-        ([{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url"}, {"text": "b"}]}], "a\nb"),
-        ([{"role": "system", "content": "rules"}], ""),
-        ([{"role": "user", "content": None}], ""),
-        ([{"role": "user", "content": 7}, "no message"], ""),
-        ("no list", ""),
-        (None, ""),
+        ({"messages": [USER, {"role": "assistant", "content": "x"}, {"role": "user", "content": "last"}]}, "last"),
+        ({"messages": [USER, {"role": "tool", "content": "result"}]}, "asked"),
+        ({"messages": [USER, {"role": "user", "content": [{"type": "tool_result", "content": "result"}]}]}, "asked"),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url"}, {"text": "b"}]}]}, "a\nb"),
+        ({"input": "plain"}, "plain"),
+        ({"input": [{"role": "user", "content": [{"type": "input_text", "text": "item"}]}, {"type": "reasoning"}]}, "item"),
+        ({"prompt": "Once upon"}, "Once upon"),
+        ({"messages": [{"role": "system", "content": "rules"}]}, ""),
+        ({"messages": [{"role": "user", "content": None}]}, ""),
+        ({"messages": [{"role": "user", "content": 7}, "no message"]}, ""),
+        ({"messages": 7}, ""),
+        ({}, ""),
     ],
 )  # fmt: skip
-def test_what_counts_is_what_the_user_said_last(messages: object, said: str) -> None:
-    assert text.said({"messages": messages}) == said
+def test_what_counts_is_what_the_user_said_last(fields: dict[str, object], said: str) -> None:
+    assert text.said(fields) == said

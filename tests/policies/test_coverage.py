@@ -1,9 +1,10 @@
-"""A short run of `tests/bench/coverage.py`: intervals hold, and promises are kept, as often as they say."""
+"""A short run of `tests.bench.coverage`: intervals hold, and promises are kept, as often as they say."""
 
+import numpy as np
 import pytest
 
 from fw_policies.estimate.intervals import beta_cdf
-from tests.bench import coverage
+from tests.bench import coverage, spoken
 
 WORLDS = 150
 LUCK = 1e-3
@@ -31,6 +32,15 @@ def test_promises_are_broken_in_no_more_worlds_than_they_say_and_are_made_in_man
         broken = round(row.share * worlds)
         assert likely_at_least(broken, worlds, 1 - coverage.CONFIDENCE) > LUCK, row
         assert row.other >= coverage.LEAST, row
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", spoken.TONGUES)
+def test_where_runs_have_texts_promises_are_kept_and_rules_are_found_where_texts_matter(name: str) -> None:
+    worlds = WORLDS // 20
+    row = coverage.texts(name, worlds, np.random.default_rng(3))
+    assert likely_at_least(round(row.share * worlds), worlds, 1 - coverage.CONFIDENCE) > LUCK, row
+    assert (row.other >= coverage.LEAST) is (name in {"texts matter", "draws depend on texts"}), row
 
 
 def test_an_interval_that_holds_too_seldom_is_noticed() -> None:

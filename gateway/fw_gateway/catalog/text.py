@@ -10,13 +10,12 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import as_file, files
+from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING, Any
 
 from fw_policies.by_text import SIZE
 
 if TYPE_CHECKING:
-    from importlib.resources.abc import Traversable
-
     from numpy import float16, float64, int8
     from numpy.typing import NDArray
 
@@ -135,7 +134,7 @@ class Embedding:
         return numbers.tobytes()
 
 
-def _folder() -> "Traversable":
+def _folder() -> Traversable:
     return files("fw_gateway.catalog") / "embedding"
 
 
@@ -155,15 +154,19 @@ def embedding() -> Embedding:
 
 
 def said(fields: Mapping[str, Any]) -> str:
-    """The last thing that the user of a chat request says; empty: there is none that is a text."""
-    messages = fields.get("messages")
-    for message in reversed(messages if isinstance(messages, list) else []):
+    """The last text of the user in a request of any protocol: what tools gave back since is no word of his. Empty: there is none."""
+    asked = next((fields[name] for name in ("messages", "input", "prompt") if fields.get(name)), None)
+    if isinstance(asked, str):
+        return asked
+    for message in reversed(asked if isinstance(asked, list) else []):
         if not isinstance(message, Mapping) or message.get("role") != "user":
             continue
         content = message.get("content")
         parts = content if isinstance(content, list) else [{"text": content}]
         texts = [part.get("text") for part in parts if isinstance(part, Mapping)]
-        return "\n".join(text for text in texts if isinstance(text, str))
+        found = "\n".join(text for text in texts if isinstance(text, str))
+        if found:
+            return found
     return ""
 
 
