@@ -31,10 +31,12 @@ class Race:
         kind, error, trace = fault
         cancelled = isinstance(error, asyncio.CancelledError)
         # Only a cancellation is the group's own business: any other fault goes on as it is when the group has ended.
-        await self._group.__aexit__(*((kind, error, trace) if cancelled else (None, None, None)))  # type: ignore[arg-type]
-        for task in self._tasks:
-            if not task.cancelled():
-                await _discard(task.result())
+        try:
+            await self._group.__aexit__(*((kind, error, trace) if cancelled else (None, None, None)))  # type: ignore[arg-type]
+        finally:
+            for task in self._tasks:
+                if not task.cancelled() and task.exception() is None:
+                    await _discard(task.result())
 
     async def open(self, ask: Open) -> Opened | Failed | Quiet:
         """Open a target beside what is open already; the first news of any of them, or `Quiet` when `patience` is over.

@@ -52,13 +52,13 @@ def pick(load: Sequence[float], draws: tuple[float, float], *, at: int | None, c
 
     `cached`: its prefix is there for all that is known. `held`: it stays there whatever the load, as long as that one is well.
     """
+    well = [index for index, value in enumerate(load) if value < RESTS] or list(range(len(load)))
     if at is not None:
-        well = [value for value in load if value < RESTS]
-        average = sum(well) / len(well) if well else RESTS
+        average = sum(load[index] for index in well) / len(well)
         bound = BOUND * average + SLACK if cached else average + FIRST
         if load[at] <= bound or (held and load[at] < RESTS):
             return at
-    return two(load, draws)
+    return well[two([load[index] for index in well], draws)] if len(well) > 1 else well[0]
 
 
 def prefix(fields: Mapping[str, Any]) -> bytes:

@@ -16,6 +16,7 @@ from fw_policies.estimate import Observation, OutcomeSeen, Statistics
 from fw_policies.estimate.outcomes import ACCEPTED
 from fw_policies.model import Exclusion, Facts, Plan, Target, World
 from fw_policies.optimize import optimize, pinned
+from fw_policies.rules.balance import alike
 from fw_policies.spec import Policy
 
 FRESH = 1.0
@@ -52,6 +53,7 @@ class Worlds:
         self._budgets: dict[tuple[str, str], RetryBudget] = {}
         self._limits = {e.target.deployment: max(e.ttft_limit, e.stall_limit) for e in config.endpoints}
         self._blocked = {name: _exclusion(reason) for name, reason in config.blocked.items()}
+        self._replicas = _replicas(config)
         self._steps = statistics.steps()
         reads = any(step.by_text is not None for lock in config.locks.values() for step in lock.steps.values())
         self._embedding = text.digest() if reads else ""
@@ -99,6 +101,8 @@ class Worlds:
             if reason and name not in blocked:
                 resting[name] = reason
         self._changed = bool(resting)  # a rest ends by itself: look again soon
+        for name in self._needed(resting):
+            del resting[name]
         world = World(
             targets=tuple(endpoint.target for endpoint in config.endpoints),
             blocked={**blocked, **resting},
@@ -115,6 +119,15 @@ class Worlds:
         )
         self._awake = replace(world, blocked=blocked) if resting else None
         return world
+
+    def _needed(self, resting: Mapping[str, Exclusion]) -> list[str]:
+        """What rests and is not left out all the same: more than half of its replicas rest. The well ones are asked first, but are too few."""
+        found = []
+        for names in self._replicas:
+            out = [name for name in names if resting.get(name) == "cooldown"]
+            if len(names) / 2 < len(out) < len(names):
+                found += out
+        return found
 
     def observe(self, record: Record, machine_seconds: Mapping[int, float]) -> None:
         """Learn from a finished call. `machine_seconds` by attempt number."""
@@ -249,6 +262,15 @@ class Worlds:
 
 def _decide(policy: Policy | None, facts: Facts, world: World) -> Plan:
     return optimize(policy, facts, world) if policy is not None else pinned(facts, world)
+
+
+def _replicas(config: Config) -> list[list[str]]:
+    """Deployments that are alike and may serve, group by group."""
+    groups: dict[tuple[object, ...], list[str]] = {}
+    for target in (endpoint.target for endpoint in config.endpoints):
+        if target.deployment not in config.blocked:
+            groups.setdefault(alike(target), []).append(target.deployment)
+    return [names for names in groups.values() if len(names) > 1]
 
 
 def _exclusion(reason: str) -> Exclusion:

@@ -32,16 +32,13 @@ def equals(plan: Plan) -> tuple[Target, ...]:
     first = plan.targets[0]
     out = {candidate.target.deployment: candidate.excluded for candidate in plan.candidates}
     allowed = {"", out.get(first.deployment, "")}
-    return tuple(one for one in plan.targets if _same(one, first) and out.get(one.deployment, "") in allowed)
+    like = alike(first)
+    return tuple(one for one in plan.targets if alike(one) == like and out.get(one.deployment, "") in allowed)
 
 
-def _same(one: Target, other: Target) -> bool:
-    return (one.model, one.provider, one.upstream_model, one.price) == (
-        other.model,
-        other.provider,
-        other.upstream_model,
-        other.price,
-    )
+def alike(target: Target) -> tuple[object, ...]:
+    """What replicas have in common."""
+    return target.model, target.provider, target.upstream_model, target.price
 
 
 def led(plan: Plan, order: Sequence[Target]) -> Plan:
