@@ -22,7 +22,7 @@ from fw_policies.estimate import Observation, Statistics
 from tests.endtoend.conftest import Gateway, gateway_of, until
 from tests.endtoend.upstream import Upstream
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="--workers needs Linux")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="--workers needs Linux")]
 
 
 CAP = 0.0015
