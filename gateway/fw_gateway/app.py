@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 
 import uvloop
 from aiohttp import web
@@ -25,6 +27,7 @@ from fw_gateway.providers.litellm_bridge import Bridge, base_url
 from fw_gateway.providers.local import LocalModel, LocalModelError, PullError
 from fw_gateway.providers.vllm import Poller
 from fw_gateway.state import Worlds
+from fw_gateway.state.shared import Shared
 from fw_gateway.telemetry import Recorder
 from fw_gateway.telemetry.metrics import CIRCUIT, INFLIGHT, REFUSED, Instrument, Labels
 from fw_gateway.upstream import Route, Upstreams, look
@@ -53,7 +56,8 @@ class Gateway:
         self.config = config
         self._ledger = open_ledger(config)
         saved = self._ledger.load_statistics() or {}
-        self._worlds = Worlds(config, Statistics.from_dict(saved), saved.get("drift"))
+        learnt = Statistics if config.server.workers == 1 else Shared
+        self._worlds = Worlds(config, learnt.from_dict(saved), saved.get("drift"))
         self.recorder = Recorder(config, self._ledger, gauges=self._gauges)
         self._upstreams = Upstreams()
         self._poller = Poller(config.endpoints, self._worlds.deployments, self._look)
@@ -114,6 +118,9 @@ class Gateway:
 
     async def save_now(self) -> None:
         """Keep what was learnt, when there is something new."""
+        if self.config.server.workers > 1:
+            await self._exchange()
+            return
         if not self._worlds.dirty:
             return
         self._worlds.dirty = False
@@ -123,6 +130,24 @@ class Gateway:
         except LedgerError as fault:
             self._worlds.dirty = True
             _log.warning("statistics were not saved: %s", fault)
+
+    async def _exchange(self) -> None:
+        """Add what was learnt to what all workers have learnt, and go on with that."""
+        taken = self._worlds.take() if self._worlds.dirty else None
+        self._worlds.dirty = False
+        try:
+            if taken is not None:
+                added, drift = taken
+                together = await asyncio.to_thread(self._ledger.update_statistics, partial(added.to, drift=drift))
+            else:
+                found = await asyncio.to_thread(self._ledger.load_statistics)
+                together = found or {}
+        except LedgerError as fault:
+            if taken is not None:
+                self._worlds.give_back(taken[0])
+            _log.warning("statistics were not exchanged: %s", fault)
+            return
+        self._worlds.renew(together)
 
     async def stop(self) -> None:
         """Let go of everything; what is recorded is written first."""
@@ -235,6 +260,17 @@ def address(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def _watch_parent(gone: Callable[[], None]) -> None:
+    """End when the process that started this worker has ended: its end of our standard input closes with it."""
+    loop, source = asyncio.get_running_loop(), sys.stdin.fileno()
+
+    def closed() -> None:
+        loop.remove_reader(source)
+        gone()
+
+    loop.add_reader(source, closed)
+
+
 async def _serve(config: Config, ready: Callable[[str], None]) -> int:
     gateway = Gateway(config)
     stop, hurry = asyncio.Event(), asyncio.Event()
@@ -254,7 +290,10 @@ async def _serve(config: Config, ready: Callable[[str], None]) -> int:
     try:
         await gateway.start()
         await runner.setup()
-        await web.TCPSite(runner, config.server.host, config.server.port).start()
+        shared = config.server.workers > 1
+        if shared:
+            _watch_parent(told)
+        await web.TCPSite(runner, config.server.host, config.server.port, reuse_port=shared or None).start()
         gateway.listening = True
         ready(address(config.server.host, runner.addresses[0][1]))
         async with asyncio.TaskGroup() as group:

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from fw_gateway.cli import workers
 from fw_gateway.config import Config, ConfigError, Endpoint, load
 from fw_gateway.ledger import LedgerError
 from fw_gateway.providers.local import LocalModelError, PullError, ensure, have, missing
@@ -17,6 +18,7 @@ _EXAMPLES = """examples:
   fw up                              the embedded model, no key needed
   fw up -c fw.yaml                   your models and policies
   fw up --port 0                     any free port
+  fw up -c fw.yaml --workers 4       four processes behind one port
   FW_API_KEY=… fw up --host 0.0.0.0  for others too: needs a strong key
 """
 
@@ -26,15 +28,38 @@ def run(argv: list[str]) -> int:
     options = _parser().parse_args(argv)
     _logs(json_lines=options.json)
     try:
-        config = load(options.config, host=options.host, port=options.port, state_dir=options.state_dir)
+        config = load(
+            options.config,
+            host=options.host,
+            port=options.port,
+            state_dir=options.state_dir,
+            workers=options.worker[1] if options.worker else options.workers,
+        )
     except ConfigError as fault:
         return _fail(str(fault), 2)
+    if config.server.workers > 1 and (reason := workers.unfit(config)):
+        return _fail(reason, 2)
     if reason := _prepare(config):
         return _fail(reason, 1)
-    from fw_gateway.app import serve  # noqa: PLC0415 - what is wrong with the command is said before the server is loaded
+    return _serve(config, options)
+
+
+def _serve(config: Config, options: argparse.Namespace) -> int:
+    """Serve in this process, or look after those that do."""
+
+    def ready(url: str) -> None:
+        if options.worker:
+            sys.stdout.write("ready\n")
+            sys.stdout.flush()
+        else:
+            _banner(config, url, json_lines=options.json)
 
     try:
-        return serve(config, ready=lambda url: _banner(config, url, json_lines=options.json))
+        if config.server.workers > 1 and not options.worker:
+            return workers.run(_again(options), config, ready)
+        from fw_gateway.app import serve  # noqa: PLC0415 - what is wrong with the command is said before the server is loaded
+
+        return serve(config, ready)
     except (*_EXPECTED, ExceptionGroup) as fault:
         causes = _causes(fault)
         if not all(isinstance(cause, _EXPECTED) for cause in causes):
@@ -42,6 +67,26 @@ def run(argv: list[str]) -> int:
         return _fail(_sentence(causes[0], config), 1)
     except KeyboardInterrupt:
         return 0
+
+
+def _again(options: argparse.Namespace) -> list[str]:
+    """The command of one worker, but for its port and number."""
+    command = [sys.executable, "-m", "fw_gateway", "up"]
+    for name in ("config", "host", "state_dir"):
+        if (value := getattr(options, name)) is not None:
+            command += [f"--{name.replace('_', '-')}", value]
+    return [*command, "--json"] if options.json else command
+
+
+def _share(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("/")
+    return int(number), int(count)
+
+
+def _several(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:4]) <= 256:
+        raise argparse.ArgumentTypeError(f"must be a number from 1 to 256, not {text!r}")
+    return int(text)
 
 
 def _causes(fault: Exception) -> list[Exception]:
@@ -73,6 +118,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--state-dir", metavar="DIR", help="where calls and statistics are kept (default .fw beside the config)"
     )
+    parser.add_argument(
+        "--workers", metavar="N", type=_several, help="processes that serve together (Linux; default 1)"
+    )
+    parser.add_argument("--worker", type=_share, help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true", help="logs and the start-up report as JSON lines")
     return parser
 

@@ -44,6 +44,7 @@ def load(
     host: str | None = None,
     port: int | None = None,
     state_dir: str | None = None,
+    workers: int | None = None,
 ) -> Config:
     """The checked config of a file, or the built-in one when `path` is None. Arguments win over the environment, that over the file.
 
@@ -54,7 +55,7 @@ def load(
     source = _open(path)
     problems = Problems(source.lines)
     top = reader.Section(source.value, (), problems)
-    overrides = {"host": host, "port": port, "state_dir": state_dir}
+    overrides = {"host": host, "port": port, "state_dir": state_dir, "workers": workers}
     server = _server(reader.Section(top.raw("server"), ("server",), problems), source, env, overrides)
     telemetry = _telemetry(
         reader.Section(top.raw("telemetry"), ("telemetry",), problems), source, env, server.state_dir
@@ -136,6 +137,7 @@ def _server(
             key = read_secret(source.base / file)
         except reader.Wrong as wrong:
             problems.add(("server", "key_file"), str(wrong), wrong.hint)
+    workers = section.take("workers", reader.whole, usual.workers)
     server = ServerConfig(
         host=host,
         port=number,
@@ -150,6 +152,7 @@ def _server(
         ),
         max_bodies=section.take("max_bodies", reader.size, usual.max_bodies),
         max_lag=section.take("max_lag", reader.seconds, usual.max_lag),
+        workers=overrides["workers"] or workers,
         idempotency=section.take("idempotency", reader.one_of(("memory", "disk")), usual.idempotency),
         stand_in=section.take("stand_in", reader.text, None),
         state_dir=state,

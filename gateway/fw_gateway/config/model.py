@@ -81,6 +81,8 @@ class ServerConfig:
     """Bytes of all bodies that are under way together."""
     max_lag: float = 0.2
     """Seconds that the event loop may be late, again and again, before new work is refused."""
+    workers: int = 1
+    """Processes that serve together, from one state directory."""
     idempotency: str = "memory"
     """Where answers are kept that may be asked for again: `memory`, or `disk`, which outlives the process."""
     stand_in: str | None = None

@@ -35,6 +35,7 @@ class Serving:
         self._resolver = Resolver(config)
         self._locks = config.locks
         self._longest = config.server.max_timeout
+        self._alone = config.server.workers == 1
         speaking = [(endpoint.target.model, endpoint.speaks) for endpoint in config.endpoints]
         self._counting = frozenset(model for model, spoken in speaking if COUNT in spoken)
         self._deaf = frozenset(model for model, spoken in speaking if RESPONSES not in spoken)
@@ -119,6 +120,11 @@ class Serving:
         call = call_of(request, fields, model, kind, longest=self._longest)
         who, policy, pinned = self._resolver.resolve(model, call.identity)
         call.identity = who
+        if call.checks and not self._alone:
+            message = (
+                "x-fw-verify: this server runs several workers, and a verdict may reach another than the answer's."
+            )
+            raise BadRequest(message, hint="Ask a server with one worker.", param="x-fw-verify")
         if self._sampled(call.trace) != call.trace.sampled:
             call.trace = replace(call.trace, flags=call.trace.flags ^ 1)
         return call, policy, pinned

@@ -34,7 +34,7 @@ from fw_gateway.providers.answers import seen
 from fw_gateway.providers.checks import rejected
 from fw_gateway.providers.watching import comment
 from fw_gateway.state import Worlds
-from fw_gateway.state.runs import Runs
+from fw_gateway.state.runs import Runs, SharedRuns
 from fw_gateway.upstream import Route
 from fw_gateway.values import Call, Record, Reply
 from fw_policies.flow import Answer, Failed, Open, Quiet, Told, Verdict, Verify, flow
@@ -77,7 +77,7 @@ class Engine:
         self._pending = Pending(self._unjudged)
         self._shadows = Shadows(self._trying, self._chooser, self._learn)
         self._endpoints = {endpoint.target.deployment: endpoint for endpoint in config.endpoints}
-        self._runs = Runs()
+        self._runs = Runs() if config.server.workers == 1 else SharedRuns(config.server.state_dir)
 
     def bound(self, call: Call, policy: Policy | None) -> None:
         """Hold a call to what its run may still spend and take.
@@ -169,6 +169,7 @@ class Engine:
         """Let go of the answers that wait for a verdict; their records are written."""
         self._pending.close()
         self._chooser.close()
+        self._runs.close()
 
     async def _guarded(self, journey: Journey, work: Coroutine[None, None, Reply]) -> Reply:
         """The reply of `work`, its failures included; whatever ends it settles the record."""

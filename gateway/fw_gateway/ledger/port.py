@@ -1,6 +1,6 @@
 """What the gateway needs of a ledger: one row per call, the outcomes that are reported later, and the statistics."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -135,6 +135,14 @@ class Ledger(Protocol):
 
     def save_statistics(self, statistics: Mapping[str, Any]) -> None:
         """Replace the snapshot of what was learnt.
+
+        Raises:
+            LedgerError: it could not be written.
+        """
+        ...
+
+    def update_statistics(self, update: Callable[[Mapping[str, Any] | None], Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Replace the snapshot by what `update` makes of it, with no other process in between; what it is now.
 
         Raises:
             LedgerError: it could not be written.

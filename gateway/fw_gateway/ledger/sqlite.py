@@ -30,6 +30,7 @@ FILE = "ledger.sqlite"
 _BUSY = 5.0
 """Seconds to wait for another process that is writing."""
 
+_SNAPSHOT = "SELECT body FROM statistics WHERE name = 'current'"
 _REMEMBERED = 512
 """Plans whose digest is remembered by the object itself."""
 
@@ -165,19 +166,31 @@ class SqliteLedger:
         Raises:
             LedgerError: it could not be written.
         """
-        body = zlib.compress(orjson.dumps(statistics), 1)
+        self.update_statistics(lambda _: statistics)
+
+    def update_statistics(self, update: Callable[[Mapping[str, Any] | None], Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Replace the snapshot by what `update` makes of it, with no other process in between; what it is now.
+
+        Raises:
+            LedgerError: it could not be written.
+        """
         try:
             with self._lock, _transaction(self._connection) as connection:
+                statistics = update(self._unpacked(connection.execute(_SNAPSHOT).fetchone()))
+                body = zlib.compress(orjson.dumps(statistics), 1)
                 connection.execute(
                     "INSERT OR REPLACE INTO statistics VALUES ('current', ?, ?)", (clock.wall_ns(), body)
                 )
         except sqlite3.Error as fault:
             raise LedgerError(f"The statistics could not be saved in {self.path}: {fault}.") from fault
+        return statistics
 
     def load_statistics(self) -> Mapping[str, Any] | None:
         """The newest snapshot; None when there is none, or it cannot be read."""
         with self._reader() as connection:
-            found = connection.execute("SELECT body FROM statistics WHERE name = 'current'").fetchone()
+            return self._unpacked(connection.execute(_SNAPSHOT).fetchone())
+
+    def _unpacked(self, found: Sequence[Any] | None) -> Mapping[str, Any] | None:
         if found is None:
             return None
         try:

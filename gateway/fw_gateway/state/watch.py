@@ -180,6 +180,10 @@ class Watch:
             del self._said[next(iter(self._said))]
         _log.warning("agent %s, step %s: %s", key[0] or "-", key[1], text)
 
+    def told(self, found: Mapping[str, Any]) -> None:
+        """Take over what another process has declared void."""
+        self._void |= {_parts(key): str(text) for key, text in found.get("void", {}).items()}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {

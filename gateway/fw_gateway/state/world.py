@@ -10,6 +10,7 @@ from fw_gateway.catalog.priors import priors
 from fw_gateway.config import Config
 from fw_gateway.state.budget import RetryBudget
 from fw_gateway.state.health import UNSAID, Deployment
+from fw_gateway.state.shared import Addition, Shared
 from fw_gateway.state.watch import Judged, Watch
 from fw_gateway.values import Attempt, Record
 from fw_policies.estimate import Observation, OutcomeSeen, Statistics
@@ -235,6 +236,24 @@ class Worlds:
     def to_dict(self) -> dict[str, Any]:
         """What was learnt, plain, for the next process."""
         return {**self.statistics.to_dict(), "drift": self._watch.to_dict()}
+
+    def take(self) -> tuple[Addition, Mapping[str, Any]] | None:
+        """What this process has to add to what all have seen; None: it is alone."""
+        return (self.statistics.take(), self._watch.to_dict()) if isinstance(self.statistics, Shared) else None
+
+    def give_back(self, found: Addition) -> None:
+        """It could not be added."""
+        if isinstance(self.statistics, Shared):
+            self.statistics.give_back(found)
+            self.dirty = True
+
+    def renew(self, together: Mapping[str, Any]) -> None:
+        """Go on with what all have seen."""
+        if isinstance(self.statistics, Shared):
+            self.statistics = self.statistics.renewed(together)
+            self._watch.told(together.get("drift", {}))
+            self._steps |= self.statistics.steps()
+            self._changed = True
 
     def _judged(self, seen: OutcomeSeen) -> None:
         """Count an outcome; when it is the one too many against a model, what was known of it is void."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from fw_policies.estimate.histogram import Histogram
 from fw_policies.estimate.outcomes import Outcomes
@@ -238,7 +238,7 @@ class Statistics:
         return out
 
     @classmethod
-    def from_dict(cls, found: Mapping[str, Any]) -> "Statistics":
+    def from_dict(cls, found: Mapping[str, Any]) -> Self:
         """The statistics that `to_dict` made plain, by this version or an earlier readable one; another's are not read: nothing is known then."""
         out = cls()
         if found.get("version") not in READABLE:
