@@ -16,7 +16,7 @@ from tests.faults.suite import checks as _checks
 from tests.faults.suite import score
 from tests.faults.suite.adapter import Adapter, Gateway, Unstartable
 from tests.faults.suite.bench import Bench
-from tests.faults.suite.check import CHECKS, FAIL, HUNG, SAFE, WORST, Check, Finding
+from tests.faults.suite.check import CHECKS, FAIL, HUNG, SAFE, STRANGER, WORST, Check, Finding
 from tests.faults.suite.promises import PROMISES
 from tests.faults.upstream.launch import Control, running
 
@@ -94,6 +94,7 @@ def say(text: str, given: argparse.Namespace) -> None:
 async def finding_of(bench: Bench) -> Finding:
     """Run one check. Whatever goes wrong with it is a finding too."""
     began = time.monotonic()
+    strangers = len(bench.control.state()["thief"])
     try:
         async with asyncio.timeout(bench.check.limit):
             found = await bench.check.run(bench)
@@ -105,6 +106,7 @@ async def finding_of(bench: Bench) -> Finding:
         found = Finding(FAIL, "the check broke", f"{type(fault).__name__}: {fault}")
     if not bench.gateway.alive:
         found = Finding(FAIL, "the gateway ended", found.why, found.never)
+    found.never += [f"{STRANGER}: {one['text'][:80]!r}" for one in bench.control.state()["thief"][strangers:]]
     found.seconds = time.monotonic() - began
     return found
 

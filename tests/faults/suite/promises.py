@@ -170,7 +170,7 @@ PROMISES: dict[int, tuple[str, str]] = {
     ),
     71: (
         "HTTP smuggling",
-        "CL+TE, dual CL/Host, bare LF, obs-fold, TE variants: 400+close",
+        "Content-Length with Transfer-Encoding, dual CL/Host, bare LF, obs-fold, variants of both: 400+close",
     ),
     72: (
         "Official clients unmodified",

@@ -4,7 +4,7 @@ import asyncio
 import gzip
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tests.faults import raw
 from tests.faults.suite.bench import Bench, added, ms, percentile
@@ -96,11 +96,14 @@ class Slow:
     limit: float
     """Seconds within which they must be closed."""
     count: int = 0
-    closed: list[float] = None  # type: ignore[assignment]
+    closed: list[float] = field(default_factory=list)
+    ends: list[str] = field(default_factory=list)
+    """How each ended: `eof`, `answer`, or the exception."""
 
 
-async def _slow(bench: Bench, kind: Slow, patience: float) -> None:
-    """One such socket, until it is closed or patience is over."""
+async def _slow(bench: Bench, kind: Slow, patience: float, *, after: float = 0.0) -> None:
+    """One such socket, until it is closed or patience is over. They come one `after` the other: a burst is another matter."""
+    await asyncio.sleep(after)
     reader, writer = await asyncio.open_connection("127.0.0.1", bench.port, limit=2**12)
     body = raw.chat(bench.model("flood:16"), stream=True)
     whole = raw.request(PATHS["chat"], body, *bench.lines())
@@ -109,28 +112,33 @@ async def _slow(bench: Bench, kind: Slow, patience: float) -> None:
     began = time.monotonic()
     writer.write(first)
     drip = iter(head[60:-4])
+    end = "patience"
     try:
-        while time.monotonic() - began < patience:
+        while end == "patience" and time.monotonic() - began < patience:
             if kind.kind == "headers":
                 writer.write(bytes([next(drip, 97)]))
-            if kind.kind == "reader":
-                await asyncio.sleep(1.0)
-                if writer.transport.is_closing() or reader.exception() is not None:
-                    break
-                continue
-            try:
-                async with asyncio.timeout(1.0):
-                    if not await reader.read(1024) or kind.kind in {"headers", "body", "silent"}:
-                        break
-            except TimeoutError:
-                continue
-        else:
-            return
-    except OSError:
-        pass
+            end = await _second(reader, idle=kind.kind == "reader")
+    except OSError as fault:
+        end = type(fault).__name__
     finally:
         writer.transport.abort()
-    kind.closed.append(time.monotonic() - began)
+    kind.ends.append(end)
+    if end != "patience":
+        kind.closed.append(time.monotonic() - began)
+
+
+async def _second(reader: asyncio.StreamReader, *, idle: bool) -> str:
+    """A second of waiting for the end; `idle`: without reading anything."""
+    if idle:
+        await asyncio.sleep(1.0)
+        if (fault := reader.exception()) is not None:
+            raise fault
+        return "patience"
+    try:
+        async with asyncio.timeout(1.0):
+            return "answer" if await reader.read(1024) else "eof"
+    except TimeoutError:
+        return "patience"
 
 
 @check(9, "closed", groups={"solo": Group((2,), ttft=30)}, limit=120, beside=True)
@@ -140,12 +148,14 @@ async def slow_clients(bench: Bench) -> Finding:
     each = {"headers": 400, "silent": 300, "body": 285, "reader": 15}
     work = []
     for kind in kinds:
-        kind.count, kind.closed = each[kind.kind], []
-        work += [asyncio.create_task(_slow(bench, kind, kind.limit + 6)) for _ in range(kind.count)]
+        kind.count = each[kind.kind]
+        work += [asyncio.create_task(_slow(bench, kind, kind.limit + 6, after=n * 0.03)) for n in range(kind.count)]
     await asyncio.gather(*work)
     said = [f"{kind.kind}: {len(kind.closed)} of {kind.count} within {kind.limit:g} s" for kind in kinds]
     bad = [kind.kind for kind in kinds if len(kind.closed) < kind.count or max(kind.closed) > kind.limit + 2]
-    return judged(not bad, "; ".join(said), f"not closed: {', '.join(bad)}")
+    return judged(
+        not bad, "; ".join(said), f"not closed: {', '.join(bad)}", log=[{kind.kind: kind.ends for kind in kinds}]
+    )
 
 
 @check(9, "others", timed=True, stage="L", groups={"solo": SOLO, "fast": Group((1,))}, limit=60)
@@ -158,9 +168,9 @@ async def others(bench: Bench) -> Finding:
 
     await p99()
     before = await p99()
-    work = [asyncio.create_task(_slow(bench, Slow("headers", 60, 1, []), 40)) for _ in range(500)]
-    work += [asyncio.create_task(_slow(bench, Slow("silent", 60, 1, []), 40)) for _ in range(500)]
-    await asyncio.sleep(1.0)
+    kinds = ("headers", "silent") * 500
+    work = [asyncio.create_task(_slow(bench, Slow(kind, 60), 50, after=n * 0.004)) for n, kind in enumerate(kinds)]
+    await asyncio.sleep(5.0)
     during = await p99()
     for task in work:
         task.cancel()
