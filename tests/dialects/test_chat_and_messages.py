@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import orjson
 from hypothesis import given, settings
 
 from fw_gateway.providers.dialects import chat, messages

@@ -64,9 +64,7 @@ def _write_turns(messages: Sequence[Message], writing: Writing, *, anywhere: boo
                 role = "system"
             else:
                 writing.losses.add(under(message.at, "role"))
-        content = (
-            _content(message, writing) if role != "system" else write_content(_words(message, writing), writing) or ""
-        )
+        content = _content(message, writing, words=role == "system")
         if not content and role == "assistant" and index + 1 < len(messages):
             if message.parts:
                 writing.losses.add(message.at)  # a turn in which nothing is said is refused, unless it is the last
@@ -99,10 +97,11 @@ def _joins(message: Message) -> bool:
     return not (isinstance(first, Text) and not first.extra)
 
 
-def _content(message: Message, writing: Writing) -> str | list[dict[str, Any]]:
+def _content(message: Message, writing: Writing, *, words: bool = False) -> str | list[dict[str, Any]]:
+    """`content`; of `words` alone where nothing else may be said."""
     if isinstance(message.parts, str) and "cache_control" not in message.extra:
         return message.parts
-    return write_content(_parts(message), writing) or ""
+    return write_content(_words(message, writing) if words else _parts(message), writing) or ""
 
 
 def _words(message: Message, writing: Writing) -> list[Part]:
