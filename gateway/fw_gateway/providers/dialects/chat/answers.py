@@ -100,8 +100,11 @@ def write_answer(answer: Answer, losses: Losses, *, seed: str = "", created: int
         out["created"] = created if answer.created is None else answer.created
     if "object" not in answer.extra:
         out["object"] = _OBJECT
-    if answer.usage is not None:
-        out["usage"] = write_usage(answer.usage, total=not writing.own)
+    usage = write_usage(answer.usage, own=writing.own) if answer.usage is not None else None
+    if usage is not None:
+        out["usage"] = usage
+    elif answer.usage is not None:
+        losses.add("usage")
     writing.rest(out, answer.extra, "")
     return out
 
@@ -133,13 +136,15 @@ def finish_of(reason: Reason, at: str, losses: Losses) -> str:
     return WORDS[reason]
 
 
-def write_usage(usage: Usage, *, total: bool = True) -> dict[str, Any]:
-    """What is known of usage. `total`: with the sum."""
+def write_usage(usage: Usage, *, own: bool = False) -> dict[str, Any] | None:
+    """What is known of usage. None when the protocol cannot say so little: it wants both counts and their sum."""
     out: dict[str, Any] = {}
     incoming = {"cached_tokens": usage.cached_tokens, "cache_write_tokens": usage.cache_write_tokens}
     for name, value in (("prompt_tokens", usage.input_tokens), ("completion_tokens", usage.output_tokens)):
         out |= {} if value is None else {name: value}
-    if total and usage.input_tokens is not None and usage.output_tokens is not None:
+    if not own:
+        if usage.input_tokens is None or usage.output_tokens is None:
+            return None
         out["total_tokens"] = usage.input_tokens + usage.output_tokens
     details = {name: value for name, value in incoming.items() if value is not None}
     out |= {"prompt_tokens_details": details} if details else {}

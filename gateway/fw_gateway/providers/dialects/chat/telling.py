@@ -103,9 +103,8 @@ class Writer:
         if self._over:
             return b""
         self._over = True
-        if not (self._wants_usage and self._usage is not None):
-            return DONE
-        return frame({**self._head(), "choices": [], "usage": write_usage(self._usage)}) + DONE
+        usage = write_usage(self._usage) if self._wants_usage and self._usage is not None else None
+        return DONE if usage is None else frame({**self._head(), "choices": [], "usage": usage}) + DONE
 
     def fail(self, message: str, kind: str = "", code: str = "") -> bytes:
         """An error in band, after which nothing follows."""

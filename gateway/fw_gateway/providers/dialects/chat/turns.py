@@ -1,6 +1,7 @@
 """What an assistant says in chat, in a request or in an answer: thoughts, words, a refusal, calls."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from fw_gateway.providers.dialects.chat.parts import (
@@ -33,7 +34,11 @@ def read_turn(members: Members) -> tuple[Part, ...]:
 
 
 def write_turn(parts: Sequence[Part], dialect: str, writing: Writing, *, answer: bool) -> dict[str, Any]:
-    """The members of a message of the assistant. `dialect`: whose parts they are; an `answer` has one text as its content."""
+    """The members of a message of the assistant. `dialect`: whose parts they are; an `answer` has one text as its content.
+
+    Parts of this dialect that know their place go back to it; those of a stream know none.
+    """
+    writing = replace(writing, placed=writing.own and all(part.at for part in parts))
     out: dict[str, Any] = {"role": "assistant"}
     groups: tuple[list[Part], list[Part], list[Part]] = ([], [], [])
     for part in parts:
@@ -70,9 +75,9 @@ def _opaque(part: Part, writing: Writing) -> dict[str, Any] | None:
 def _write_thoughts(out: dict[str, Any], parts: list[Part], dialect: str, writing: Writing) -> None:
     """Text as `reasoning_content`, and whole blocks when more is to be kept than one text."""
     thoughts = [part for part in parts if isinstance(part, Reasoning)]
-    if writing.own:
-        # Blocks go back as blocks; a text is with the rest of the message, under the name that it came by.
+    if writing.placed:
         blocks = [part for part in parts if part.at.endswith("]")]
+        out |= {part.at.rpartition(".")[2]: part.text for part in thoughts if not part.at.endswith("]")}
     else:
         rich = len(thoughts) > 1 or any(part.signature or part.sealed for part in thoughts)
         blocks = parts if rich and writing.can(THINKING_BLOCKS) else []
@@ -80,7 +85,7 @@ def _write_thoughts(out: dict[str, Any], parts: list[Part], dialect: str, writin
         if text and writing.can(REASONING_CONTENT):
             out["reasoning_content"] = text
     for part in thoughts:
-        if not writing.own and not blocks:
+        if not writing.placed and not blocks:
             if not part.text or REASONING_CONTENT not in writing.beyond:
                 writing.losses.add(part.at)
             elif part.signature or part.sealed:
@@ -99,7 +104,7 @@ def _write_block(part: Part, dialect: str, writing: Writing) -> dict[str, Any] |
 
 
 def _write_words(out: dict[str, Any], words: list[Part], writing: Writing, *, answer: bool) -> None:
-    apart = [p for p in words if isinstance(p, Refusal) and not (writing.own and p.at.endswith("]"))]
+    apart = [p for p in words if isinstance(p, Refusal) and not (writing.placed and p.at.endswith("]"))]
     if apart:
         out["refusal"] = "".join(part.text for part in apart)
         for part in apart:
@@ -108,7 +113,7 @@ def _write_words(out: dict[str, Any], words: list[Part], writing: Writing, *, an
     for strange in words:
         if not writing.own and not isinstance(strange, Text | Refusal):
             writing.losses.add(strange.at)
-    listed = writing.own and any(word.at.endswith("]") for word in rest)
+    listed = writing.placed and any(word.at.endswith("]") for word in rest)
     if answer and not listed:
         for word in rest:
             writing.rest({}, word.extra if isinstance(word, Text) else {}, word.at)
@@ -119,7 +124,7 @@ def _write_words(out: dict[str, Any], words: list[Part], writing: Writing, *, an
         written = [found for word in rest if (found := write_part(word, writing))]
         if written:
             out["content"] = written if listed or not _bare(written) else written[0]["text"]
-    if not writing.own:
+    if not writing.placed:
         out.setdefault("content", None)
 
 

@@ -54,6 +54,8 @@ class Writing:
     """What is written was read from this dialect: everything goes back as it stood."""
     beyond: frozenset[str] = BEYOND
     losses: Losses = field(default_factory=Losses)
+    placed: bool = False
+    """What is written goes back to the place where it stood."""
 
     def can(self, word: str) -> bool:
         """Whether a word beyond the protocol may be written."""

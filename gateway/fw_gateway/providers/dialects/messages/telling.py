@@ -165,7 +165,7 @@ class Writer:
         self._queue.append(block)
 
     def _grow(self, block: _Block, event: More) -> None:
-        if event.text:
+        if event.text and type(block.growing.part) in _DELTAS:
             block.waiting.append(event.text)
         if isinstance(block.growing.part, Reasoning):
             block.growing.add(replace(event, text=""))
