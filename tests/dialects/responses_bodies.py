@@ -206,6 +206,13 @@ ending = st.sampled_from(
     ]
 )
 output_item = st.one_of(spoken_message, function_call, reasoning_output, web_search, custom_call)
+
+
+def _apart(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """No two items have one id."""
+    return [{**each, **({"id": f"{each['id']}{number}"} if "id" in each else {})} for number, each in enumerate(items)]
+
+
 answers = st.tuples(
     record(
         {
@@ -213,7 +220,7 @@ answers = st.tuples(
             "object": "response",
             "created_at": st.integers(0, 2**31),
             "model": name,
-            "output": st.lists(output_item, max_size=4),
+            "output": st.lists(output_item, max_size=4).map(_apart),
             "usage": st.one_of(usage, st.none()),
             "error": None,
             "parallel_tool_calls": True,
