@@ -186,11 +186,9 @@ def test_what_has_no_word_here_is_named_by_where_it_stood() -> None:
         names={"stop": "stop_sequences", "thinking": "thinking.budget_tokens"},
     )  # fmt: skip
     losses = form.Losses()
+    said = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}
     body = responses.write_request(asked, losses)
-    assert body == {
-        "model": "m",
-        "input": [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}],
-    }
+    assert body == {"model": "m", "input": [said], "reasoning": {"effort": "low"}}
     assert sorted(losses.names) == [
         "context_management", "messages[0].content[0].cache_control", "stop_sequences", "thinking.budget_tokens", "top_k",
     ]  # fmt: skip

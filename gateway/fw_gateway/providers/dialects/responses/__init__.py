@@ -7,7 +7,7 @@ from fw_gateway.providers.dialects.responses.parts import NAME
 from fw_gateway.providers.dialects.responses.reader import Reader
 from fw_gateway.providers.dialects.responses.request import read_request, stateful, write_request
 from fw_gateway.providers.dialects.responses.writer import Writer
-from fw_gateway.providers.openai_errors import error_body, read_error
+from fw_gateway.providers.openai import error_body, read_error
 
 name: Final = NAME
 

@@ -17,6 +17,7 @@ from fw_gateway.providers.dialects.responses.parts import (
     write_part,
     write_reasoning,
 )
+from fw_gateway.providers.openai import BREAKPOINT, sisters
 
 MUTE: Final = ("id", "status")
 """Members of an item that say nothing to a model."""
@@ -156,12 +157,13 @@ def read_spoken(item: Mapping[str, Any], where: str, before: Sequence[form.Part]
 
 
 def write_items(
-    messages: Sequence[form.Message], losses: form.Losses, *, own: bool, first: int = 0
+    messages: Sequence[form.Message], dialect: str, losses: form.Losses, *, first: int = 0
 ) -> list[dict[str, Any]]:
-    """Turns as the items of a request; `first` is the number of the first one among all."""
+    """Turns of a request of `dialect` as items; `first` is the number of the first one among all."""
+    shared = (BREAKPOINT,) if sisters(dialect, NAME) else ()
     out: list[dict[str, Any]] = []
     for index, message in enumerate(messages, first):
-        path = Path(message.at or f"messages[{index}]", losses, own=own)
+        path = Path(message.at or f"messages[{index}]", losses, own=dialect == NAME, shared=shared)
         if message.name:
             path.lose(".name")
         if message.parts and not isinstance(message.parts, str):

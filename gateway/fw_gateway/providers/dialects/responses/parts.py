@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -26,17 +26,23 @@ _EMPTY: Final = ("annotations", "logprobs")
 class Path:
     """Where a writer stands: what is lost there, and whether the words are its own."""
 
-    __slots__ = ("losses", "own", "where")
+    __slots__ = ("losses", "own", "shared", "where")
 
-    def __init__(self, where: str, losses: form.Losses, *, own: bool) -> None:
-        """`own`: what is written was read by this dialect, so that `extra` are its words."""
+    def __init__(self, where: str, losses: form.Losses, *, own: bool, shared: Collection[str] = ()) -> None:
+        """`own`: what is written was read by this dialect, so that `extra` are its words; `shared`: words that are the other's too."""
         self.where = where
         self.losses = losses
         self.own = own
+        self.shared = shared
 
     def to(self, step: str, at: str = "") -> "Path":
         """One step further; `at`: where that was read from, when it is known."""
-        return Path(at or (f"{self.where}{step}" if self.where else step.lstrip(".")), self.losses, own=self.own)
+        return Path(
+            at or (f"{self.where}{step}" if self.where else step.lstrip(".")),
+            self.losses,
+            own=self.own,
+            shared=self.shared,
+        )
 
     def lose(self, step: str = "") -> None:
         """Name what stands here, or one step further, as lost."""
@@ -49,7 +55,8 @@ class Path:
         if self.own:
             put(out, found)
         else:
-            lose(self.losses, self.where, found)
+            out |= {name: found[name] for name in self.shared if found.get(name) is not None}
+            lose(self.losses, self.where, found, self.shared)
         return out
 
 

@@ -8,7 +8,7 @@ from fw_gateway.providers import form
 from fw_gateway.providers.dialects.responses.answer import read_reason, read_usage
 from fw_gateway.providers.dialects.responses.items import read_spoken
 from fw_gateway.providers.dialects.responses.parts import ITEM, read_part, rest
-from fw_gateway.providers.openai_errors import read_error
+from fw_gateway.providers.openai import read_error
 from fw_gateway.providers.sse import payload_of
 
 _WORDS: Final = {
