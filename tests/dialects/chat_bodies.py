@@ -6,12 +6,20 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.dialects.responses_bodies import Strategy, data, name, nothing_more, plain, record, unknown, words
+from tests.dialects import responses_bodies
+from tests.dialects.responses_bodies import Strategy, data, name, nothing_more, plain, unknown, words
 
 CACHE = st.sampled_from([{"type": "ephemeral"}, {"type": "ephemeral", "ttl": "1h"}])
 ARGUMENTS = ["", "{}", '{"a":1}', '{ "b": [1.5, "é", null] }', '{"a', "[]", '{"n": 123456789012345678901234567890}']
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}
 text = st.text(max_size=12)
+
+
+def record(
+    needed: dict[str, Any], optional: dict[str, Any] | None = None, *, more: Strategy = nothing_more
+) -> Strategy:
+    """An object with these members, the optional ones now and then; nothing else unless it is said."""
+    return responses_bodies.record(needed, optional, more=more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,7 @@ def part(kinds: Kinds) -> Strategy:
     url = st.one_of(name.map("https://a.example/{}".format), data.map("data:image/png;base64,{}".format))
     file = {"type": "file"}
     usual = [
-        record({"type": "text", "text": text}, marked, more=kinds.more),
+        record({"type": "text", "text": text if kinds.rare else words}, marked, more=kinds.more),
         record({"type": "image_url", "image_url": record({"url": url}, more=kinds.more)}, marked, more=kinds.more),
         record({**file, "file": record({"file_data": data.map("data:application/pdf;base64,{}".format)}, {"filename": name})}, marked),
         record({**file, "file": record({"file_data": plain.map("data:text/plain;base64,{}".format)})}, more=kinds.more),
@@ -78,8 +86,8 @@ def call(kinds: Kinds) -> Strategy:
     return st.one_of(usual, custom) if kinds.rare else usual
 
 
-thinking = record({"type": "thinking", "thinking": text, "signature": words}, more=nothing_more)
-redacted = record({"type": "redacted_thinking", "data": words}, more=nothing_more)
+thinking = record({"type": "thinking", "thinking": text, "signature": words})
+redacted = record({"type": "redacted_thinking", "data": words})
 
 
 @cache
@@ -93,7 +101,8 @@ def thoughts(kinds: Kinds) -> Strategy:
         st.builds(lambda r: {"reasoning_content": r}, text),
         st.builds(lambda r: {"reasoning": r, "reasoning_content": r}, text),
         st.builds(lambda r, found: {"reasoning_content": r, "thinking_blocks": found}, words, blocks),
-        st.just({"thinking_blocks": [{"type": "thinking", "thinking": "x"}, {"type": "smell"}]}),
+        st.just({"thinking_blocks": [{"type": "thinking", "thinking": "x"}]}),
+        st.just({"thinking_blocks": [{"type": "thinking", "thinking": "x", "signature": "s"}, {"type": "smell"}]}),
         st.just({"thinking_blocks": []}),
     ]
     return st.one_of(usual + rare if kinds.rare else usual)
@@ -107,7 +116,7 @@ def _text(blocks: list[dict[str, Any]]) -> dict[str, str]:
 @cache
 def assistant(kinds: Kinds) -> Strategy:
     """A message of the model that calls nothing."""
-    parts = [record({"type": "text", "text": text}, {"cache_control": CACHE})]
+    parts = [record({"type": "text", "text": text if kinds.rare else words}, {"cache_control": CACHE})]
     parts += [record({"type": "refusal", "refusal": words})] if kinds.rare else []
     content = st.one_of(words, st.lists(st.one_of(parts), min_size=1, max_size=2))
     rare = kinds.also(refusal=st.one_of(words, st.none()), audio=record({"id": name}), name=name)

@@ -5,8 +5,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.dialects.chat_bodies import CACHE, SCHEMA, Kinds, text, tokens
-from tests.dialects.responses_bodies import Strategy, data, name, record, words
+from tests.dialects.chat_bodies import CACHE, SCHEMA, Kinds, record, text, tokens
+from tests.dialects.responses_bodies import Strategy, data, name, words
 
 INPUTS = [{}, {"a": 1}, {"b": [1.5, "é", None], "c": {"d": "\u2028"}}]
 
@@ -29,7 +29,7 @@ def block(kinds: Kinds) -> Strategy:
     rich = kinds.also(context=words, citations=st.just({"enabled": True}))
     plain = record({"type": "text", "media_type": "text/plain", "data": text})
     usual = [
-        record({"type": "text", "text": text}, marked, more=kinds.more),
+        record({"type": "text", "text": text if kinds.rare else words}, marked, more=kinds.more),
         record({"type": "image", "source": source(kinds, "image/png")}, marked, more=kinds.more),
         record({"type": "document", "source": st.one_of(source(kinds, "application/pdf"), plain)}, {"title": words, **marked, **rich}),
     ]  # fmt: skip

@@ -184,9 +184,9 @@ def _limit(body: Members, names: dict[str, str]) -> int | None:
 
 
 def _top_k(body: Members) -> int | None:
-    """Not of the protocol, but many servers know it; -1 or 0 mean none."""
+    """Not of the protocol, but many servers know it; less than 0 means none."""
     found = body.look("top_k")
-    return body.whole("top_k") if isinstance(found, int) and not isinstance(found, bool) and found > 0 else None
+    return body.whole("top_k") if isinstance(found, int) and not isinstance(found, bool) and found >= 0 else None
 
 
 def _stop(body: Members) -> tuple[str, ...] | str | None:

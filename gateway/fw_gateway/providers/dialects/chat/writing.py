@@ -115,17 +115,15 @@ def _assistant(message: Message, dialect: str, writing: Writing) -> dict[str, An
 
 
 def _spoken(message: Message, shown: list[dict[str, Any]], writing: Writing, *, behind: bool) -> dict[str, Any] | None:
-    """What a user or the system says, `shown` first; None when nothing is left of it. `behind`: results stood in the same message."""
+    """What a user or the system says, `shown` first; `behind` results in the same message; None when it is nothing then."""
     out: dict[str, Any] = {"role": message.role, "content": message.parts}
     if not isinstance(message.parts, str):
         parts = [part for part in message.parts if not isinstance(part, ToolResult)]
         content = shown + [found for part in parts if (found := write_part(part, writing)) is not None]
-        if not content and (behind or message.parts):
-            if parts:
-                writing.losses.add(message.at)
+        if not content and behind:
             return None
         alone = behind and len(content) == 1 and content[0].keys() == {"type", "text"}
-        out["content"] = content[0]["text"] if alone else content
+        out["content"] = content[0]["text"] if alone else content or ([] if writing.own else "")
     out |= {"name": message.name} if message.name else {}
     writing.rest(out, message.extra, message.at)
     return out

@@ -90,6 +90,8 @@ def _outcome(choice: Choice, writing: Writing) -> Reason:
     """Why the choice finished, as clients of this protocol look for it: calls and refusals are told by the reason."""
     if choice.reason not in {"stop", ""}:
         return choice.reason
+    if not choice.reason:
+        writing.losses.add(under(choice.at, "finish_reason"))
     if any(isinstance(part, ToolCall) for part in choice.parts):
         return "tool_calls"
     if any(isinstance(part, Refusal) for part in choice.parts):

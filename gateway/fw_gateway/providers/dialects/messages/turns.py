@@ -11,17 +11,24 @@ from fw_gateway.providers.form import Message, Opaque, Part, Text
 from fw_gateway.providers.wire import lose, under
 
 
-def split(messages: Sequence[Message], writing: Writing) -> tuple[Sequence[Message], Sequence[Message]]:
-    """What the system says before anyone else, and the turns. There must be a turn: a system alone says its last words in one."""
+def write_conversation(messages: Sequence[Message], writing: Writing, *, anywhere: bool) -> dict[str, Any]:
+    """`system` and `messages`. There must be a turn: a system that nobody answers says its last words in one.
+
+    `anywhere`: the system may speak behind a user, where the protocol lets it.
+    """
     if writing.own:
         count = 1 if messages and messages[0].at == "system" else 0
     else:
         count = sum(1 for _ in takewhile(lambda message: message.role in {"system", "developer"}, messages))
-        count = min(count, len(messages) - 1)
-    return messages[:count], messages[count:]
+    turns = _write_turns(messages[count:], writing, anywhere=anywhere)
+    if not turns and count and not writing.own:
+        count -= 1
+        turns = _write_turns(messages[count : count + 1], writing, anywhere=False)
+    system = _write_system(messages[:count], writing)
+    return {"messages": turns} if system is None else {"system": system, "messages": turns}
 
 
-def write_system(messages: Sequence[Message], writing: Writing) -> str | list[dict[str, Any]] | None:
+def _write_system(messages: Sequence[Message], writing: Writing) -> str | list[dict[str, Any]] | None:
     """`system`: a text that stands alone, or blocks of text."""
     if not messages:
         return None
@@ -36,8 +43,7 @@ def write_system(messages: Sequence[Message], writing: Writing) -> str | list[di
     return blocks if blocks or writing.own else None
 
 
-def write_turns(messages: Sequence[Message], writing: Writing, *, anywhere: bool) -> list[dict[str, Any]]:
-    """`messages`. `anywhere`: the system may speak behind a user, where the protocol lets it."""
+def _write_turns(messages: Sequence[Message], writing: Writing, *, anywhere: bool) -> list[dict[str, Any]]:
     if writing.own:
         return [_own(message, writing) for message in messages]
     out: list[dict[str, Any]] = []
@@ -46,10 +52,11 @@ def write_turns(messages: Sequence[Message], writing: Writing, *, anywhere: bool
     for index, message in enumerate(messages):
         _lose_rest(message, writing)
         if message.role == "tool":
-            if results is None:
-                results = []
-                out.append({"role": "user", "content": results})
-            results += write_content(_parts(message), writing)
+            blocks = write_content(_parts(message), writing)
+            if results is None and blocks:
+                out.append({"role": "user", "content": (results := [])})
+            if results is not None:
+                results += blocks
             continue
         role = "assistant" if message.role == "assistant" else "user"
         if message.role in {"system", "developer"}:
@@ -57,10 +64,14 @@ def write_turns(messages: Sequence[Message], writing: Writing, *, anywhere: bool
                 role = "system"
             else:
                 writing.losses.add(under(message.at, "role"))
-        content = _content(message, writing) if role != "system" else write_content(_words(message, writing), writing)
-        if content is None or (content == [] and role == "system"):
-            writing.losses.add(message.at)
-        elif results is not None and role == "user" and _joins(message):
+        content = (
+            _content(message, writing) if role != "system" else write_content(_words(message, writing), writing) or ""
+        )
+        if not content and role == "assistant" and index + 1 < len(messages):
+            if message.parts:
+                writing.losses.add(message.at)  # a turn in which nothing is said is refused, unless it is the last
+            continue
+        if results is not None and role == "user" and _joins(message):
             results += [{"type": "text", "text": content}] if isinstance(content, str) else content
         else:
             out.append({"role": role, "content": content})
@@ -88,12 +99,10 @@ def _joins(message: Message) -> bool:
     return not (isinstance(first, Text) and not first.extra)
 
 
-def _content(message: Message, writing: Writing) -> str | list[dict[str, Any]] | None:
-    """None when nothing is left to be said."""
+def _content(message: Message, writing: Writing) -> str | list[dict[str, Any]]:
     if isinstance(message.parts, str) and "cache_control" not in message.extra:
         return message.parts
-    blocks = write_content(_parts(message), writing)
-    return blocks or None
+    return write_content(_parts(message), writing) or ""
 
 
 def _words(message: Message, writing: Writing) -> list[Part]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fw_gateway.providers.dialects.messages.turns import split, write_system, write_turns
+from fw_gateway.providers.dialects.messages.turns import write_conversation
 from fw_gateway.providers.dialects.messages.words import BUDGETS, EFFORTS, LEAST_BUDGET, NAME, Thinks, Writing
 from fw_gateway.providers.form import Losses, Opaque, Request, Tool
 from fw_gateway.providers.wire import under
@@ -30,9 +30,7 @@ def write_request(
     """
     writing = Writing(asked.dialect == NAME, asked.dialect, losses)
     out: dict[str, Any] = {"model": asked.model}
-    system, turns = split(asked.messages, writing)
-    out |= {name: value for name, value in (("system", write_system(system, writing)),) if value is not None}
-    out["messages"] = write_turns(turns, writing, anywhere=system_anywhere)
+    out |= write_conversation(asked.messages, writing, anywhere=system_anywhere)
     tools = [_tool(tool, writing) for tool in asked.tools]
     if any(tools):
         out["tools"] = [tool for tool in tools if tool is not None]
