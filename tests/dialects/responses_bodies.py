@@ -181,6 +181,15 @@ options: dict[str, Strategy] = {
 }
 requests = record({"model": name, "input": st.one_of(words, st.lists(item, max_size=6))}, options)
 
+asked = requests.map(
+    lambda body: (
+        body
+        if isinstance(body["input"], str)
+        else {**body, "input": [{"role": "user", "content": "hi"}, *body["input"]]}
+    )
+)
+"""Requests in which someone asks something."""
+
 tokens = st.integers(0, 99)
 usage = st.one_of(
     record(

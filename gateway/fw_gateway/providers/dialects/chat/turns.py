@@ -48,8 +48,8 @@ def write_turn(parts: Sequence[Part], dialect: str, writing: Writing, *, answer:
 
 
 def in_order(parts: Sequence[Part]) -> bool:
-    """Whether the protocol, which has thoughts before words before calls, keeps the order of these."""
-    groups = [_group(part) for part in parts]
+    """Whether the protocol, which has thoughts before words before a refusal before calls, keeps the order of these."""
+    groups = [1.5 if isinstance(part, Refusal) else _group(part) for part in parts]
     return groups == sorted(groups)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from fw_gateway.providers.form import Extra, Losses, Reason
+from fw_gateway.providers.form import Extra, Losses, Reason, Spelt
 from fw_gateway.providers.wire import lose, put
 
 NAME: Final = "openai_chat"
@@ -62,5 +62,6 @@ class Writing:
             put(out, extra)
             return
         kept = ({CACHE_CONTROL} & self.beyond) | self.shared
-        out.update({name: extra[name] for name in kept & extra.keys() if extra[name] is not None})
+        said = {name: extra[name] for name in kept & extra.keys() if extra[name] is not None}
+        out.update({name: value for name, value in said.items() if not isinstance(value, Spelt)})
         lose(self.losses, at, extra, kept)

@@ -55,7 +55,8 @@ class Path:
         if self.own:
             put(out, found)
         else:
-            out |= {name: found[name] for name in self.shared if found.get(name) is not None}
+            said = {name: value for name, value in found.items() if name in self.shared and value is not None}
+            out |= {name: value for name, value in said.items() if not isinstance(value, form.Spelt)}
             lose(self.losses, self.where, found, self.shared)
         return out
 
@@ -289,4 +290,6 @@ def unseal(sealed: str) -> tuple[str, str, str] | None:
 
 def continues(part: form.Reasoning, before: form.Reasoning, *, own: bool) -> bool:
     """Whether `part` stands in the same item as the one `before` it: a seal ends an item; without an id only our own words go on."""
-    return part.id == before.id and (bool(part.id) or own) and not (before.sealed or before.maker)
+    ours = own or part.maker == NAME
+    open_ = not before.sealed and before.maker in {"", NAME}
+    return part.id == before.id and (bool(part.id) or ours) and open_
