@@ -240,3 +240,12 @@ answers = st.tuples(
     ),
     ending,
 ).map(lambda pair: pair[0] | pair[1])
+usual_answers = answers.map(
+    lambda body: {
+        **body,
+        "output": [
+            item for item in body["output"] if item["type"] in {"function_call", "reasoning"} or item.get("content")
+        ],
+    }
+)
+"""Answers without items that other protocols have no word for."""

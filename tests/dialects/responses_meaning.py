@@ -44,23 +44,38 @@ def request(body: Body, *, join: bool = False) -> Body:
     said += [("input", {"role": "user", "content": found})] if isinstance(found, str) else []
     said += [(f"input[{n}]", item) for n, item in enumerate(found)] if not isinstance(found, str) else []
     entries = [entry for place, item in said for entry in _entries(item, place)]
-    body["input"] = _joined(entries) if join else entries
+    body["input"] = _joined(entries, ("refusal",)) if join else entries
     return body
 
 
-def _joined(entries: list[Body]) -> list[Body]:
+def _joined(entries: list[Body], kinds: tuple[str, ...]) -> list[Body]:
+    """Words of one kind in a row are one; what the later ones say of themselves is left out."""
     out: list[Body] = []
     for entry in entries:
-        if out and out[-1].get("type") == entry.get("type") == "refusal":
-            out[-1] = {**out[-1], "refusal": out[-1]["refusal"] + entry["refusal"]}
+        kind = entry.get("type")
+        if kind in kinds and out and out[-1].get("type") == kind:
+            out[-1] = {**out[-1], kind: out[-1][kind] + entry[kind]}
         else:
             out.append(entry)
     return out
 
 
-def output(body: Body) -> list[Body]:
-    """What an answer says."""
-    return [entry for n, item in enumerate(copy.deepcopy(body["output"])) for entry in _entries(item, f"output[{n}]")]
+def output(body: Body, *, plainly: bool = False) -> list[Body]:
+    """What an answer says. Thoughts are thoughts, in short or not; `plainly`: a refusal is words like others."""
+    found = [entry for n, item in enumerate(copy.deepcopy(body["output"])) for entry in _entries(item, f"output[{n}]")]
+    for entry in found:
+        if entry["type"] == "reasoning":
+            said = [part["text"] for name in ("summary", "content") for part in entry.pop(name, [])]
+            entry.pop("id", None)
+            if str(entry.get("encrypted_content")).startswith("fw1."):
+                del entry["encrypted_content"]  # ours
+            entry["thoughts"] = "".join(said)
+        elif plainly and entry["type"] == "refusal":
+            entry |= {"type": "text", "text": entry.pop("refusal")}
+    found = [
+        entry for entry in found if entry["type"] != "reasoning" or entry["thoughts"] or "encrypted_content" in entry
+    ]
+    return _joined(found, ("text", "refusal"))
 
 
 def _tool(tool: Body, place: str) -> Body:
@@ -101,30 +116,30 @@ def _parts(found: Any, place: str, member: str) -> Iterator[Body]:
         found, places = [{"type": "text", "text": found}], [place]
     else:
         places = [f"{place}.{member}[{n}]" for n in range(len(found))]
-    for part, at in zip(found, places, strict=True):
-        part = _without(part, {"annotations": [], "logprobs": []})
-        if part["type"] in {"input_text", "output_text", "text"}:
-            if not part["text"]:
-                continue
-            part["type"] = "text"
-        yield {PLACE: at, **part}
+    for one, at in zip(found, places, strict=True):
+        part = _without(one, {"annotations": [], "logprobs": []})
+        words = part["type"] in {"input_text", "output_text", "text"}
+        if not words or part["text"]:
+            yield {PLACE: at, **part, **({"type": "text"} if words else {})}
 
 
-def places(lost: Sequence[str], body: Body) -> list[str]:
+def places(lost: Sequence[str], body: Body, holder: str = "input") -> list[str]:
     """The places that names of losses mean here.
 
     What a message says of itself stands with its first part. Where the order of a turn is lost, it is that of all its items.
     """
     out = [re.sub(r"\.item\b", "", name) for name in lost]
     items = body["input"] if isinstance(body["input"], list) else []
+    if f"{holder}.content" in lost:
+        out += [f"{holder}[{number}]" for number in range(len(items))]
     for name in lost:
-        if turn := re.fullmatch(r"input\[(\d+)\]\.content", name):
+        if turn := re.fullmatch(rf"{holder}\[(\d+)\]\.content", name):
             for number in range(int(turn[1]), len(items)):
                 if not _spoken(items[number]):
                     break
-                out.append(f"input[{number}]")
+                out.append(f"{holder}[{number}]")
     first = [
-        re.sub(r"^(input\[\d+\])(?:\.content\[\d+\])?\.(\w+)$", rf"\1.content[{n}].\2", name)
+        re.sub(rf"^({holder}\[\d+\])(?:\.content\[\d+\])?\.(\w+)$", rf"\1.content[{n}].\2", name)
         for name in out
         for n in range(3)
     ]

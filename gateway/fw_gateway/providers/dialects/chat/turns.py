@@ -81,6 +81,7 @@ def _write_thoughts(out: dict[str, Any], parts: list[Part], dialect: str, writin
             out["reasoning_content"] = text
     for part in thoughts:
         if not writing.own and not blocks:
+            writing.rest({}, part.extra, part.at)
             if not part.text or REASONING_CONTENT not in writing.beyond:
                 writing.losses.add(part.at)
             elif part.signature or part.sealed:

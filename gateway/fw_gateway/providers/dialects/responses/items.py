@@ -247,7 +247,7 @@ def _joins(part: form.Part, before: form.Part, *, own: bool, told: bool) -> bool
 
 def _write_result(part: form.ToolResult, path: Path) -> dict[str, Any]:
     if part.failed:
-        path.lose(".failed")
+        path.lose(".is_error")
     output: Any = part.parts
     if not isinstance(output, str):
         written = [write_part(each, path.to(f".content[{n}]", each.at), spoken=False) for n, each in enumerate(output)]

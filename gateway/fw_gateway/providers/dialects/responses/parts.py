@@ -220,8 +220,9 @@ def read_reasoning(item: Mapping[str, Any], where: str) -> tuple[form.Reasoning,
         *(form.Reasoning(text=words, id=name, at=where) for words in content),
     ]
     if (opened := unseal(sealed)) is not None:
-        last = parts.pop() if parts else form.Reasoning(id=name, at=where)
-        parts.append(replace(last, maker=opened[0], signature=opened[1], sealed=opened[2]))
+        last = parts.pop() if parts else form.Reasoning(at=where)
+        parts.append(replace(last, id="", maker=opened[0], signature=opened[1], sealed=opened[2]))
+        extra |= {"id": form.Spelt(name)} if name else {}  # of our own making
     elif sealed or not parts:
         parts.append(form.Reasoning(sealed=sealed, id=name, at=where))
     parts[0] = replace(parts[0], extra=extra)

@@ -207,7 +207,13 @@ def write_request(asked: form.Request, losses: form.Losses) -> dict[str, Any]:
         out["tools"] = [
             each for each in (_write_tool(tool, n, asked, losses) for n, tool in enumerate(asked.tools)) if each
         ]
-    out |= _write_said(asked)
+    said = _write_said(asked)
+    if not own and not out.get("tools"):
+        # Of another dialect nothing is said of tools where there are none: servers refuse it.
+        for field, name in (("choose", "tool_choice"), ("parallel", "parallel_tool_calls")):
+            if said.pop(name, None) is not None:
+                losses.add(asked.where(field))
+    out |= said
     _lose_foreign(asked, losses)
     kept = Path("", losses, own=own).keep(asked.extra) if own else _translated(asked, losses)
     out = merged(out, kept)
