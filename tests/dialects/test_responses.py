@@ -14,7 +14,7 @@ from tests.dialects import responses_bodies as bodies
 
 
 @given(bodies.requests)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_request_comes_back_as_it_was(body: dict[str, Any]) -> None:
     """Member by member, unknown ones and nulls included; nothing is lost on the way to oneself."""
     losses = form.Losses()
@@ -23,7 +23,7 @@ def test_a_request_comes_back_as_it_was(body: dict[str, Any]) -> None:
 
 
 @given(bodies.answers)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_an_answer_comes_back_as_it_was(body: dict[str, Any]) -> None:
     """Ids, echoes and usage included."""
     losses = form.Losses()
@@ -57,7 +57,7 @@ junk = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["model", "input", *bodies.options]), junk, max_size=6))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_strange_request_is_refused_or_written_and_nothing_breaks(body: dict[str, Any]) -> None:
     """Whatever JSON comes, the only complaint names what is wrong with it."""
     complaint = ""
@@ -73,7 +73,7 @@ def test_a_strange_request_is_refused_or_written_and_nothing_breaks(body: dict[s
     st.dictionaries(st.sampled_from(["id", "model", "output", "usage", "status", "incomplete_details"]), junk),
     st.lists(junk),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_strange_answer_is_refused_or_read_and_nothing_breaks(body: dict[str, Any], events: list[Any]) -> None:
     """Whole or as a stream."""
     reader = responses.Reader()

@@ -25,7 +25,7 @@ def through(body: dict[str, Any], other: Any, **options: Any) -> tuple[dict[str,
 
 
 @given(bodies.asked)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_request_means_the_same_behind_chat(body: dict[str, Any]) -> None:
     """All differences are at places that were named."""
     found, lost = through(body, chat, beyond=chat.BEYOND)
@@ -34,7 +34,7 @@ def test_a_request_means_the_same_behind_chat(body: dict[str, Any]) -> None:
 
 
 @given(bodies.asked)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_request_means_the_same_behind_messages(body: dict[str, Any]) -> None:
     """All differences are at places that were named; that protocol has always a limit."""
     found, lost = through(body, messages, system_anywhere=True)
@@ -43,7 +43,7 @@ def test_a_request_means_the_same_behind_messages(body: dict[str, Any]) -> None:
 
 
 @given(bodies.answers)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_an_answer_means_the_same_behind_chat(body: dict[str, Any]) -> None:
     """All differences are at places that were named."""
     losses = Losses()
@@ -52,7 +52,7 @@ def test_an_answer_means_the_same_behind_chat(body: dict[str, Any]) -> None:
 
 
 @given(bodies.usual_answers)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_an_answer_means_the_same_behind_messages(body: dict[str, Any]) -> None:
     """All differences are at places that were named."""
     losses = Losses()
@@ -106,7 +106,7 @@ def widened(lost: list[str], body: dict[str, Any]) -> list[str]:
 
 
 @given(chat_bodies.usual_requests)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_chat_request_means_the_same_behind_responses(body: dict[str, Any]) -> None:
     """All differences are at places that were named."""
     losses = Losses()
@@ -119,7 +119,7 @@ def test_a_chat_request_means_the_same_behind_responses(body: dict[str, Any]) ->
 
 
 @given(messages_bodies.usual_requests)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_request_of_messages_means_the_same_behind_responses(body: dict[str, Any]) -> None:
     """All differences are at places that were named."""
     losses = Losses()
@@ -135,7 +135,7 @@ def test_a_request_of_messages_means_the_same_behind_responses(body: dict[str, A
 
 
 @given(chat_bodies.answers)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_chat_answer_means_the_same_behind_responses(body: dict[str, Any]) -> None:
     """All differences are at places that were named."""
     losses = Losses()
@@ -145,7 +145,7 @@ def test_a_chat_answer_means_the_same_behind_responses(body: dict[str, Any]) -> 
 
 
 @given(messages_bodies.answers)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_an_answer_of_messages_means_the_same_behind_responses(body: dict[str, Any]) -> None:
     """All differences are at places that were named."""
     losses = Losses()
