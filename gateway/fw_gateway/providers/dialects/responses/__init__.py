@@ -3,7 +3,7 @@
 from typing import Final
 
 from fw_gateway.providers.dialects.responses.answer import read_answer, write_answer
-from fw_gateway.providers.dialects.responses.parts import NAME
+from fw_gateway.providers.dialects.responses.parts import NAME, sealed_elsewhere
 from fw_gateway.providers.dialects.responses.reader import Reader
 from fw_gateway.providers.dialects.responses.request import read_request, stateful, write_request
 from fw_gateway.providers.dialects.responses.writer import Writer
@@ -19,6 +19,7 @@ __all__ = [
     "read_answer",
     "read_error",
     "read_request",
+    "sealed_elsewhere",
     "stateful",
     "write_answer",
     "write_request",

@@ -289,6 +289,17 @@ def unseal(sealed: str) -> tuple[str, str, str] | None:
     return None
 
 
+def sealed_elsewhere(fields: Mapping[str, Any]) -> bool:
+    """Whether a request has thoughts of another provider in it, which this module sealed and OpenAI would refuse."""
+    items = fields.get("input")
+    for item in items if isinstance(items, list) else []:
+        if isinstance(item, Mapping) and item.get("type") == "reasoning":
+            sealed = item.get("encrypted_content")
+            if isinstance(sealed, str) and unseal(sealed) is not None:
+                return True
+    return False
+
+
 def continues(part: form.Reasoning, before: form.Reasoning, *, own: bool) -> bool:
     """Whether `part` stands in the same item as the one `before` it: a seal ends an item; without an id only our own words go on."""
     ours = own or part.maker == NAME
