@@ -181,6 +181,15 @@ options: dict[str, Strategy] = {
 }
 requests = record({"model": name, "input": st.one_of(words, st.lists(item, max_size=6))}, options)
 
+asked = requests.map(
+    lambda body: (
+        body
+        if isinstance(body["input"], str)
+        else {**body, "input": [{"role": "user", "content": "hi"}, *body["input"]]}
+    )
+)
+"""Requests in which someone asks something."""
+
 tokens = st.integers(0, 99)
 usage = st.one_of(
     record(
@@ -206,6 +215,13 @@ ending = st.sampled_from(
     ]
 )
 output_item = st.one_of(spoken_message, function_call, reasoning_output, web_search, custom_call)
+
+
+def _apart(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """No two items have one id."""
+    return [{**each, **({"id": f"{each['id']}{number}"} if "id" in each else {})} for number, each in enumerate(items)]
+
+
 answers = st.tuples(
     record(
         {
@@ -213,7 +229,7 @@ answers = st.tuples(
             "object": "response",
             "created_at": st.integers(0, 2**31),
             "model": name,
-            "output": st.lists(output_item, max_size=4),
+            "output": st.lists(output_item, max_size=4).map(_apart),
             "usage": st.one_of(usage, st.none()),
             "error": None,
             "parallel_tool_calls": True,
@@ -224,3 +240,12 @@ answers = st.tuples(
     ),
     ending,
 ).map(lambda pair: pair[0] | pair[1])
+usual_answers = answers.map(
+    lambda body: {
+        **body,
+        "output": [
+            item for item in body["output"] if item["type"] in {"function_call", "reasoning"} or item.get("content")
+        ],
+    }
+)
+"""Answers without items that other protocols have no word for."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai import omit
@@ -84,7 +85,7 @@ def bare(value: Any) -> Any:
 
 
 @given(answers())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_stream_ends_with_the_whole_answer(answer: form.Answer) -> None:
     """The last event holds what the same answer would be without a stream, and the events before it tell the same."""
     events = written(list(told(answer)), source=answer.dialect)
@@ -96,7 +97,7 @@ def test_a_stream_ends_with_the_whole_answer(answer: form.Answer) -> None:
 
 
 @given(answers())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_the_official_sdk_reads_every_event(answer: form.Answer) -> None:
     """Each event is valid to its types, and its own accumulation comes to the same response."""
     state = ResponseStreamState(input_tools=omit, text_format=omit)
@@ -112,7 +113,7 @@ def test_the_official_sdk_reads_every_event(answer: form.Answer) -> None:
 
 
 @given(bodies.answers)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_an_own_answer_comes_back_through_a_stream(body: dict[str, Any]) -> None:
     """Written event by event and read again, it says what it said, ids included."""
     answer = responses.read_answer(body)
@@ -150,7 +151,7 @@ EVENTS = st.lists(
 
 
 @given(EVENTS, st.sampled_from(["openai_chat", "openai_responses", ""]), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_whatever_comes_keeps_the_grammar(events: list[form.Event], maker: str, ends: bool) -> None:
     """In any order, with parts that interleave, never close, or close twice: one beginning and one end of everything."""
     writer = responses.Writer(ASKED, seed="1", created=5, source=maker)
@@ -158,3 +159,109 @@ def test_whatever_comes_keeps_the_grammar(events: list[form.Event], maker: str, 
     raw.append(writer.end() if ends else writer.fail("it broke", "server_error", "server_error"))
     raw.append(writer.end())
     Automaton().run(events_of(b"".join(raw)))
+
+
+def read(*events: dict[str, Any]) -> tuple[responses.Reader, list[form.Event]]:
+    """A reader behind these events, and what it said."""
+    reader = responses.Reader()
+    return reader, [each for event in events for each in reader.feed("", orjson.dumps(event).decode())]
+
+
+MESSAGE = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed"}
+TEXT = {"type": "output_text", "text": "hello", "annotations": []}
+CALL = {"type": "function_call", "id": "fc_1", "call_id": "c", "name": "f", "arguments": "{}", "status": "completed"}
+DONE = {"type": "response.completed", "response": {"id": "resp_1", "status": "completed", "output": []}}
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [
+            {
+                "type": "response.completed",
+                "response": {"status": "completed", "output": [{**MESSAGE, "content": [TEXT]}, CALL]},
+            }
+        ],
+        [
+            {"type": "response.output_item.done", "output_index": 0, "item": {**MESSAGE, "content": [TEXT]}},
+            {"type": "response.output_item.done", "output_index": 1, "item": CALL},
+            DONE,
+        ],
+        [
+            {"type": "response.output_item.added", "output_index": 0, "item": {**MESSAGE, "content": []}},
+            {"type": "response.output_text.delta", "output_index": 0, "content_index": 0, "delta": "hel"},
+            {"type": "response.output_text.delta", "output_index": 0, "content_index": 1, "delta": "l"},
+            {"type": "response.output_text.done", "output_index": 0, "content_index": 2, "text": "hello"},
+            {"type": "response.output_item.added", "output_index": 1, "item": {**CALL, "arguments": ""}},
+            {"type": "response.function_call_arguments.done", "output_index": 1, "arguments": "{}"},
+            {"type": "response.something.new", "output_index": 1},
+            DONE,
+        ],
+    ],
+    ids=["all at the end", "whole items", "parts that never begin"],
+)
+def test_what_a_server_leaves_out_is_made_up_for(events: list[dict[str, Any]]) -> None:
+    """The answer is the same, however little of the grammar is kept."""
+    reader, said = read(*events)
+    assert reader.complete
+    choice = gathered(said, responses.name).choices[0]
+    assert [getattr(part, "text", "") or getattr(part, "arguments", "") for part in choice.parts] == ["hello", "{}"]
+    assert choice.reason == "tool_calls"
+    opened = sum(isinstance(event, form.Open) for event in said)
+    assert opened == sum(isinstance(event, form.Close) for event in said) == 2
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {
+            "type": "response.failed",
+            "response": {"status": "failed", "error": {"code": "rate_limit_exceeded", "message": "slow down"}},
+        },
+        {"type": "error", "code": "rate_limit_exceeded", "message": "slow down", "param": None, "sequence_number": 3},
+        {"type": "error", "error": {"code": "rate_limit_exceeded", "message": "slow down", "type": "requests"}},
+        {"error": {"code": "rate_limit_exceeded", "message": "slow down"}},
+    ],
+)
+def test_an_error_in_band_is_told_and_the_stream_is_not_whole(event: dict[str, Any]) -> None:
+    """In any of its shapes, with its own code."""
+    reader, said = read(event)
+    assert not reader.complete
+    assert [(each.message, each.code) for each in said if isinstance(each, form.Erred)] == [
+        ("slow down", "rate_limit_exceeded")
+    ]
+
+
+def test_a_stream_that_breaks_does_not_say_that_a_call_was_whole() -> None:
+    """Its arguments never end, it is not in the response, and the code of the failure is kept."""
+    begun = [form.Begin(), form.Open(0, form.Text("a")), form.Close(0), form.Open(1, form.ToolCall("c", "f", '{"a'))]
+    writer = responses.Writer(ASKED, seed="1", source="openai_chat")
+    raw = b"".join(
+        [*map(writer.write, begun), writer.fail("too long", "invalid_request_error", "context_length_exceeded")]
+    )
+    events = events_of(raw + writer.end())
+    Automaton().run(events)
+    assert "response.function_call_arguments.done" not in {event["type"] for event in events}
+    assert [item["type"] for item in events[-1]["response"]["output"]] == ["message"]
+    assert events[-1]["response"]["error"] == {
+        "code": "context_length_exceeded",
+        "message": "too long",
+        "type": "invalid_request_error",
+    }
+
+
+def test_an_end_without_a_reason_is_a_failure() -> None:
+    """A truncated stream is never a success."""
+    events = written([form.Begin(), form.Open(0, form.Text("a")), form.Close(0)])
+    assert events[-1]["type"] == "response.failed"
+
+
+def test_calls_that_come_side_by_side_keep_their_own_arguments() -> None:
+    """Deltas of one item between those of another."""
+    calls = [form.Open(n, form.ToolCall(f"c{n}", "f", "")) for n in range(2)]
+    deltas = [form.More(0, '{"a"'), form.More(1, "{"), form.More(0, ":1}"), form.More(1, "}")]
+    events = written([form.Begin(), *calls, *deltas, form.Finish("tool_calls"), form.Counted(Usage(1, 2))])
+    automaton = Automaton()
+    automaton.run(events)
+    assert [item["arguments"] for item in automaton.output] == ['{"a":1}', "{}"]
+    assert events[-1]["response"]["usage"]["total_tokens"] == 3

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from fw_gateway.providers.dialects import responses
+from fw_gateway.providers.form import Answer as FormAnswer
+from fw_gateway.providers.form import Choice, Losses, Reasoning, Text
 from fw_gateway.values import Usage
 from tests.gateway.conftest import Client, config_of, endpoint, running
 from tests.gateway.upstream import DONE, HELLO, ROLE, Exchange, Script, Upstream, breaks, completion, ok, status
@@ -179,3 +182,18 @@ async def test_checks_see_an_answer_whatever_its_protocol(upstream: Upstream, tm
             assert words("openai_responses", said, stream=stream) == "Hello world"
             code, _, said = await client.post("/v1/responses", body, x_fw_policy="strict")
             assert (code, json.loads(said)["error"]["code"]) == (502, "verification_failed")
+
+
+async def test_thoughts_of_another_provider_do_not_go_to_openai(upstream: Upstream, tmp_path: Path) -> None:
+    """A conversation that began elsewhere goes on: its thoughts are left out and named, all else goes as it was."""
+    upstream.scripts["up"] = serves("openai_responses")
+    thought = Reasoning("hm", signature="sig")
+    answer = FormAnswer("anthropic_messages", "msg_1", "m", (Choice((thought, Text("Hello")), "stop"),))
+    output = responses.write_answer(answer, Losses(), seed="1")["output"]
+    asked = [{"role": "user", "content": "Hi"}, *output, {"role": "user", "content": "And?"}]
+    async with spoken(upstream, tmp_path, "openai_responses") as client:
+        code, headers, body = await ask(client, "openai_responses", input=asked, x_new=1)
+    assert code == 200
+    assert words("openai_responses", body, stream=False).startswith(SAID)
+    assert headers["x-fw-lost"] == "input[1]"
+    assert upstream.log[-1].fields == {"model": "up", "input": [asked[0], output[1], asked[3]], "x_new": 1}

@@ -9,6 +9,7 @@ import orjson
 from fw_gateway.config import Endpoint
 from fw_gateway.errors import BadRequest, written
 from fw_gateway.providers.codecs import Making, Reader, Writer, codecs
+from fw_gateway.providers.dialects import responses
 from fw_gateway.providers.form import Losses, Unreadable
 from fw_gateway.providers.profiles import profile
 from fw_gateway.providers.protocols import OPAQUE, RUNNING, protocols
@@ -213,5 +214,9 @@ def way(call: Call, endpoint: Endpoint) -> Way:
         BadRequest: it must be translated, and is not of its own protocol.
     """
     if call.protocol in endpoint.speaks or call.protocol not in codecs:
+        if call.protocol == responses.name and responses.sealed_elsewhere(call.fields):
+            return Translated(
+                call, endpoint, call.protocol
+            )  # without them: its own provider refuses the thoughts of others
         return Relayed(call, endpoint)
     return Translated(call, endpoint, next(name for name in endpoint.speaks if name in codecs))

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fw_gateway.providers.dialects.chat.answers import read_usage, reason_of
-from fw_gateway.providers.dialects.chat.errors import read_error
 from fw_gateway.providers.dialects.chat.parts import SIGNED_BY
 from fw_gateway.providers.form import (
     Begin,
@@ -22,6 +21,7 @@ from fw_gateway.providers.form import (
     Text,
     ToolCall,
 )
+from fw_gateway.providers.openai import read_error
 from fw_gateway.providers.sse import payload_of
 from fw_gateway.providers.wire import Members, object_of
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from fw_gateway.providers.dialects.chat.answers import finish_of, write_usage
-from fw_gateway.providers.dialects.chat.errors import error_body
 from fw_gateway.providers.dialects.chat.parts import write_thought
 from fw_gateway.providers.dialects.chat.words import NAME
 from fw_gateway.providers.form import (
@@ -25,6 +24,7 @@ from fw_gateway.providers.form import (
     ToolCall,
 )
 from fw_gateway.providers.gather import Growing, joined
+from fw_gateway.providers.openai import error_body
 from fw_gateway.providers.sse import frame
 
 if TYPE_CHECKING:

@@ -53,8 +53,8 @@ def write_turn(parts: Sequence[Part], dialect: str, writing: Writing, *, answer:
 
 
 def in_order(parts: Sequence[Part]) -> bool:
-    """Whether the protocol, which has thoughts before words before calls, keeps the order of these."""
-    groups = [_group(part) for part in parts]
+    """Whether the protocol, which has thoughts before words before a refusal before calls, keeps the order of these."""
+    groups = [1.5 if isinstance(part, Refusal) else _group(part) for part in parts]
     return groups == sorted(groups)
 
 
@@ -86,6 +86,7 @@ def _write_thoughts(out: dict[str, Any], parts: list[Part], dialect: str, writin
             out["reasoning_content"] = text
     for part in thoughts:
         if not writing.placed and not blocks:
+            writing.rest({}, part.extra, part.at)
             if not part.text or REASONING_CONTENT not in writing.beyond:
                 writing.losses.add(part.at)
             elif part.signature or part.sealed:

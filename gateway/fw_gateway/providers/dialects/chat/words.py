@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from fw_gateway.providers.form import Extra, Losses, Reason
+from fw_gateway.providers.form import Extra, Losses, Reason, Spelt
 from fw_gateway.providers.wire import lose, put
 
 NAME: Final = "openai_chat"
@@ -40,12 +40,6 @@ VAGUE: Final = frozenset({"context", "pause", ""})
 """Reasons that the protocol has no word of its own for."""
 
 
-def budget_effort(tokens: int) -> str:
-    """The effort that stands for a number of tokens to think with: the highest whose usual budget it reaches."""
-    steps = (("max", 65_536), ("xhigh", 32_768), ("high", 16_384), ("medium", 4_096))
-    return next((word for word, least in steps if tokens >= least), "low")
-
-
 @dataclass(frozen=True, slots=True)
 class Writing:
     """How one body is written."""
@@ -57,15 +51,19 @@ class Writing:
     placed: bool = False
     """What is written goes back to the place where it stood."""
 
+    shared: frozenset[str] = frozenset()
+    """Words that the other dialect has in the same sense."""
+
     def can(self, word: str) -> bool:
         """Whether a word beyond the protocol may be written."""
         return self.own or word in self.beyond
 
     def rest(self, out: dict[str, Any], extra: Extra, at: str) -> None:
-        """What was said beyond the form: given back to its own dialect, else carried if it is a mark for the cache, else named."""
+        """What was said beyond the form: given back to its own dialect, else carried if both say it so, else named."""
         if self.own:
             put(out, extra)
             return
-        kept = {CACHE_CONTROL} & self.beyond
-        out.update({name: extra[name] for name in kept & extra.keys() if extra[name] is not None})
+        kept = ({CACHE_CONTROL} & self.beyond) | self.shared
+        said = {name: extra[name] for name in kept & extra.keys() if extra[name] is not None}
+        out.update({name: value for name, value in said.items() if not isinstance(value, Spelt)})
         lose(self.losses, at, extra, kept)

@@ -10,19 +10,21 @@ from fw_gateway.providers.dialects.chat.words import (
     TOOL_MEDIA,
     TOP_K,
     Writing,
-    budget_effort,
 )
 from fw_gateway.providers.form import (
     Choose,
+    Extra,
     Format,
     Losses,
     Message,
     Opaque,
     Request,
+    Rest,
     Text,
     Tool,
     ToolResult,
 )
+from fw_gateway.providers.openai import BOTH, BREAKPOINT, budget_effort, sisters
 from fw_gateway.providers.wire import under
 
 _TIERS = {"auto": "auto", "standard": "default"}
@@ -37,7 +39,8 @@ def write_request(asked: Request, losses: Losses, *, beyond: Iterable[str] = ())
     this same dialect said goes out as it stood.
     """
     own = asked.dialect == NAME
-    writing = Writing(own, frozenset(beyond), losses)
+    shared = BOTH | {BREAKPOINT} if sisters(asked.dialect, NAME) else frozenset[str]()
+    writing = Writing(own, frozenset(beyond), losses, shared=shared)
     out: dict[str, Any] = {"model": asked.model, "messages": _messages(asked, writing)}
     tools = [_tool(tool, writing) for tool in asked.tools]
     if any(tools):
@@ -64,8 +67,17 @@ def write_request(asked: Request, losses: Losses, *, beyond: Iterable[str] = ())
             if said.pop(name) is not None:
                 losses.add(asked.where(field))
     out |= {name: value for name, value in said.items() if value is not None}
-    writing.rest(out, asked.extra, "")
+    writing.rest(out, asked.extra if own or not shared else _verbosity(out, asked.extra), "")
     return out
+
+
+def _verbosity(out: dict[str, Any], extra: Extra) -> Extra:
+    """How much to say, which Responses has among what it says of the text; what else there is."""
+    words = extra.get("text")
+    if not isinstance(words, Rest) or words.members.get("verbosity") is None:
+        return extra
+    out["verbosity"] = words.members["verbosity"]
+    return {**extra, "text": Rest({name: value for name, value in words.members.items() if name != "verbosity"})}
 
 
 def _messages(asked: Request, writing: Writing) -> list[dict[str, Any]]:

@@ -3,11 +3,11 @@
 from typing import Final
 
 from fw_gateway.providers.dialects.responses.answer import read_answer, write_answer
-from fw_gateway.providers.dialects.responses.parts import NAME
+from fw_gateway.providers.dialects.responses.parts import NAME, sealed_elsewhere
 from fw_gateway.providers.dialects.responses.reader import Reader
 from fw_gateway.providers.dialects.responses.request import read_request, stateful, write_request
 from fw_gateway.providers.dialects.responses.writer import Writer
-from fw_gateway.providers.openai_errors import error_body, read_error
+from fw_gateway.providers.openai import error_body, read_error
 
 name: Final = NAME
 
@@ -19,6 +19,7 @@ __all__ = [
     "read_answer",
     "read_error",
     "read_request",
+    "sealed_elsewhere",
     "stateful",
     "write_answer",
     "write_request",

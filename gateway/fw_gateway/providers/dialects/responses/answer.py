@@ -25,6 +25,9 @@ DEFAULTS: Final[Mapping[str, Any]] = {
 }  # fmt: skip
 """A response that says nothing. Nothing is stored here; a temperature that was not named is the upstream's own, unknown."""
 
+_TOLD: Final = (*ECHOED, "background", "completed_at", "store")
+"""What says nothing of the answer."""
+
 _READ: Final[Mapping[str, form.Reason]] = {"max_output_tokens": "length", "content_filter": "content_filter"}
 _CUT: Final[Mapping[str, str]] = {
     "length": "max_output_tokens",
@@ -58,7 +61,7 @@ def read_answer(found: Any) -> form.Answer:
         (form.Choice(parts, reason, raw, at="output"),),
         usage,
         int(created) if isinstance(created, int | float) else None,
-        {**rest(found, *_KNOWN), **({"usage": form.Rest(more)} if more else {})},
+        {**rest(found, *_KNOWN, mute=_TOLD), **({"usage": form.Rest(more)} if more else {})},
     )
 
 
@@ -151,12 +154,19 @@ def _shares(found: Mapping[str, int | None], *, own: bool) -> dict[str, int] | N
     return {name: value or 0 for name, value in found.items()}
 
 
-def write_reason(choice: form.Choice, path: Path) -> dict[str, Any]:
-    """Status and, when it was cut, the details of a response."""
+def write_reason(choice: form.Choice, dialect: str, path: Path) -> dict[str, Any]:
+    """Status and, when it was cut, the details of a response that a model of `dialect` gave."""
+    reason, sequence = (
+        (".finish_reason", ".stop_reason") if dialect.startswith("openai_") else (".stop_reason", ".stop_sequence")
+    )
     if choice.sequence is not None:
-        path.lose(".sequence")
-    if choice.reason in _INEXACT or (choice.reason == "" and not path.own):
-        path.lose(".reason")
+        path.lose(sequence)
+    called = any(isinstance(part, form.ToolCall) for part in choice.parts)
+    uncalled = (
+        choice.reason == "tool_calls" and not called
+    )  # what was called has no word here, and nothing else tells that it was
+    if choice.reason in _INEXACT or (not path.own and (choice.reason == "" or uncalled)):
+        path.lose(reason)
     if choice.reason == "" and choice.raw in _OPEN:
         return {"status": choice.raw, "incomplete_details": None}
     if path.own and choice.reason == "" and choice.raw:
@@ -194,8 +204,8 @@ def write_answer(
     for index, other in enumerate(answer.choices[1:], 1):
         losses.add(other.at or f"choices[{index}]")
     choice = answer.choices[0] if answer.choices else form.Choice((), "stop")
-    path = Path(choice.at or "choices[0]", losses, own=own)
-    ending = write_reason(choice, path)
+    path = Path(choice.at, losses, own=own)
+    ending = write_reason(choice, answer.dialect, path)
     path.keep(choice.extra)
     items = write_output(choice.parts, answer.dialect, path)
     if not own:

@@ -17,6 +17,7 @@ from fw_gateway.providers.dialects.responses.parts import (
     write_part,
     write_reasoning,
 )
+from fw_gateway.providers.openai import BREAKPOINT, sisters
 
 MUTE: Final = ("id", "status")
 """Members of an item that say nothing to a model."""
@@ -34,6 +35,8 @@ class Turns:
     done: list[form.Message] = field(default_factory=list)
     open: list[form.Part] = field(default_factory=list)
     """Parts of the assistant's turn that goes on."""
+    at: str = ""
+    """Where that turn began."""
 
     def add(self, item: Any, where: str) -> None:
         """Take the next item.
@@ -53,14 +56,14 @@ class Turns:
             self.close()
             self.done.append(form.Message("tool", (form.Opaque(NAME, item, at=where),), at=where))
         else:
-            self._say(read_spoken(item, where, self.open[-1:]))
+            self._say(read_spoken(item, where, self.open[-1:]), where)
 
     def close(self) -> None:
         """The assistant's turn is over."""
         if not self.open:
             return
         first = self.open[0]
-        found = form.Message("assistant", tuple(self.open), at=getattr(first, "at", ""))
+        found = form.Message("assistant", tuple(self.open), at=self.at)
         if len(self.open) == 1 and isinstance(first, form.Text) and _plain(first):
             members = first.extra[ITEM].members
             found = form.Message("assistant", first.text, extra=rest(members, "content"), at=found.at)
@@ -70,7 +73,7 @@ class Turns:
     def _message(self, item: Mapping[str, Any], where: str) -> None:
         role, content = item.get("role"), item.get("content")
         if role == "assistant":
-            self._say(read_message(item, where))
+            self._say(read_message(item, where), where)
             return
         if role not in _TOLD:
             raise form.Unreadable(f"{where}.role", "must be system, developer, user or assistant")
@@ -78,12 +81,13 @@ class Turns:
         parts = content if isinstance(content, str) else _read_parts(content, f"{where}.content")
         self.done.append(form.Message(role, parts, extra=_members(item), at=where))
 
-    def _say(self, parts: tuple[form.Part, ...]) -> None:
+    def _say(self, parts: tuple[form.Part, ...], where: str) -> None:
         """More of the turn, or of the next one: words after words begin a turn, unless a call waits for its answer."""
         calls = any(isinstance(part, form.ToolCall) for part in self.open)
         spoke = any(isinstance(part, form.Text | form.Refusal) for part in self.open)
         if spoke and not calls and not isinstance(parts[0], form.ToolCall):
             self.close()
+        self.at = self.at if self.open else where
         self.open += parts
 
 
@@ -156,12 +160,13 @@ def read_spoken(item: Mapping[str, Any], where: str, before: Sequence[form.Part]
 
 
 def write_items(
-    messages: Sequence[form.Message], losses: form.Losses, *, own: bool, first: int = 0
+    messages: Sequence[form.Message], dialect: str, losses: form.Losses, *, first: int = 0
 ) -> list[dict[str, Any]]:
-    """Turns as the items of a request; `first` is the number of the first one among all."""
+    """Turns of a request of `dialect` as items; `first` is the number of the first one among all."""
+    shared = (BREAKPOINT,) if sisters(dialect, NAME) else ()
     out: list[dict[str, Any]] = []
     for index, message in enumerate(messages, first):
-        path = Path(message.at or f"messages[{index}]", losses, own=own)
+        path = Path(message.at or f"messages[{index}]", losses, own=dialect == NAME, shared=shared)
         if message.name:
             path.lose(".name")
         if message.parts and not isinstance(message.parts, str):
@@ -193,7 +198,7 @@ def _write_turn(message: form.Message, path: Path) -> Iterator[dict[str, Any]]:
             case form.ToolCall():
                 yield write_call(first, step)
             case form.Reasoning():
-                if path.own and first.maker in {"", NAME}:
+                if first.maker == NAME or (path.own and not first.maker):
                     yield write_reasoning([part for _, part in run if isinstance(part, form.Reasoning)], NAME, step)
                 else:
                     step.lose()  # OpenAI refuses thoughts that are not its own
@@ -242,7 +247,7 @@ def _joins(part: form.Part, before: form.Part, *, own: bool, told: bool) -> bool
 
 def _write_result(part: form.ToolResult, path: Path) -> dict[str, Any]:
     if part.failed:
-        path.lose(".failed")
+        path.lose(".is_error")
     output: Any = part.parts
     if not isinstance(output, str):
         written = [write_part(each, path.to(f".content[{n}]", each.at), spoken=False) for n, each in enumerate(output)]

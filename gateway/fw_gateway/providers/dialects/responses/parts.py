@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -26,17 +26,23 @@ _EMPTY: Final = ("annotations", "logprobs")
 class Path:
     """Where a writer stands: what is lost there, and whether the words are its own."""
 
-    __slots__ = ("losses", "own", "where")
+    __slots__ = ("losses", "own", "shared", "where")
 
-    def __init__(self, where: str, losses: form.Losses, *, own: bool) -> None:
-        """`own`: what is written was read by this dialect, so that `extra` are its words."""
+    def __init__(self, where: str, losses: form.Losses, *, own: bool, shared: Collection[str] = ()) -> None:
+        """`own`: what is written was read by this dialect, so that `extra` are its words; `shared`: words that are the other's too."""
         self.where = where
         self.losses = losses
         self.own = own
+        self.shared = shared
 
     def to(self, step: str, at: str = "") -> "Path":
         """One step further; `at`: where that was read from, when it is known."""
-        return Path(at or (f"{self.where}{step}" if self.where else step.lstrip(".")), self.losses, own=self.own)
+        return Path(
+            at or (f"{self.where}{step}" if self.where else step.lstrip(".")),
+            self.losses,
+            own=self.own,
+            shared=self.shared,
+        )
 
     def lose(self, step: str = "") -> None:
         """Name what stands here, or one step further, as lost."""
@@ -49,7 +55,9 @@ class Path:
         if self.own:
             put(out, found)
         else:
-            lose(self.losses, self.where, found)
+            said = {name: value for name, value in found.items() if name in self.shared and value is not None}
+            out |= {name: value for name, value in said.items() if not isinstance(value, form.Spelt)}
+            lose(self.losses, self.where, found, self.shared)
         return out
 
 
@@ -212,8 +220,9 @@ def read_reasoning(item: Mapping[str, Any], where: str) -> tuple[form.Reasoning,
         *(form.Reasoning(text=words, id=name, at=where) for words in content),
     ]
     if (opened := unseal(sealed)) is not None:
-        last = parts.pop() if parts else form.Reasoning(id=name, at=where)
-        parts.append(replace(last, maker=opened[0], signature=opened[1], sealed=opened[2]))
+        last = parts.pop() if parts else form.Reasoning(at=where)
+        parts.append(replace(last, id="", maker=opened[0], signature=opened[1], sealed=opened[2]))
+        extra |= {"id": form.Spelt(name)} if name else {}  # of our own making
     elif sealed or not parts:
         parts.append(form.Reasoning(sealed=sealed, id=name, at=where))
     parts[0] = replace(parts[0], extra=extra)
@@ -280,6 +289,19 @@ def unseal(sealed: str) -> tuple[str, str, str] | None:
     return None
 
 
+def sealed_elsewhere(fields: Mapping[str, Any]) -> bool:
+    """Whether a request has thoughts of another provider in it, which this module sealed and OpenAI would refuse."""
+    items = fields.get("input")
+    for item in items if isinstance(items, list) else []:
+        if isinstance(item, Mapping) and item.get("type") == "reasoning":
+            sealed = item.get("encrypted_content")
+            if isinstance(sealed, str) and unseal(sealed) is not None:
+                return True
+    return False
+
+
 def continues(part: form.Reasoning, before: form.Reasoning, *, own: bool) -> bool:
     """Whether `part` stands in the same item as the one `before` it: a seal ends an item; without an id only our own words go on."""
-    return part.id == before.id and (bool(part.id) or own) and not (before.sealed or before.maker)
+    ours = own or part.maker == NAME
+    open_ = not before.sealed and before.maker in {"", NAME}
+    return part.id == before.id and (bool(part.id) or ours) and open_

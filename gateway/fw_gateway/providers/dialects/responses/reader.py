@@ -1,14 +1,14 @@
 """Streams of the Responses API, to events of the form."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from fw_gateway.providers import form
 from fw_gateway.providers.dialects.responses.answer import read_reason, read_usage
 from fw_gateway.providers.dialects.responses.items import read_spoken
 from fw_gateway.providers.dialects.responses.parts import ITEM, read_part, rest
-from fw_gateway.providers.openai_errors import read_error
+from fw_gateway.providers.openai import read_error
 from fw_gateway.providers.sse import payload_of
 
 _WORDS: Final = {
@@ -35,6 +35,7 @@ _BEGINS: Final = frozenset(
 _PARTS: Final = {"output_text": "text", "refusal": "refusal", "reasoning_text": "thought", "summary_text": "summary"}
 _ENDS: Final = frozenset({"response.completed", "response.incomplete"})
 _THINKS: Final = frozenset({"thought", "summary"})
+_THOUGHT: Final = ("type", "id", "summary", "content", "encrypted_content", "status")
 
 
 @dataclass(slots=True)
@@ -135,13 +136,14 @@ class Reader:
             self._close(part, part.extra)
         found: form.Part
         if kind in _THINKS:
-            found = form.Reasoning(id=str(item.value.get("id") or ""), summary=kind == "summary")
+            extra = {} if item.parts else rest(item.value, *_THOUGHT)
+            found = form.Reasoning(id=str(item.value.get("id") or ""), summary=kind == "summary", extra=extra)
         else:
             found = form.Refusal("") if kind == "refusal" else form.Text("")
             if not item.parts:
                 members = rest(item.value, "type", "role", "content", "status", mute=("id",))
                 extra = {ITEM: form.Rest({"type": form.Spelt("message"), **members})}
-                found = form.Refusal("", extra) if kind == "refusal" else form.Text("", extra)
+                found = replace(found, extra=extra)
         begun = _Part(self._open(found), kind, number)
         item.parts.append(begun)
         return begun

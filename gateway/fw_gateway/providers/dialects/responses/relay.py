@@ -30,6 +30,7 @@ def usage_of(found: Any) -> Usage | None:
         input_tokens=number(found, "input_tokens"),
         output_tokens=number(found, "output_tokens"),
         cached_tokens=number(found.get("input_tokens_details"), "cached_tokens"),
+        cache_write_tokens=number(found.get("input_tokens_details"), "cache_write_tokens"),
         reasoning_tokens=number(found.get("output_tokens_details"), "reasoning_tokens"),
     )
 

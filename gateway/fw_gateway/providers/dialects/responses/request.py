@@ -10,14 +10,7 @@ from typing import Any, Final, Literal
 from fw_gateway.providers import form
 from fw_gateway.providers.dialects.responses.items import Turns, write_items
 from fw_gateway.providers.dialects.responses.parts import NAME, Path, merged, rest, text
-
-BOTH: Final = frozenset({
-    "metadata", "moderation", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "safety_identifier",
-    "service_tier", "store", "top_logprobs",
-})  # fmt: skip
-"""Members that OpenAI's other protocol knows too, by the same name and with the same meaning."""
-
-LOGPROBS: Final = "message.output_text.logprobs"
+from fw_gateway.providers.openai import BOTH, budget_effort, sisters
 
 NAMES: Final = {
     "choose": "tool_choice",
@@ -214,7 +207,13 @@ def write_request(asked: form.Request, losses: form.Losses) -> dict[str, Any]:
         out["tools"] = [
             each for each in (_write_tool(tool, n, asked, losses) for n, tool in enumerate(asked.tools)) if each
         ]
-    out |= _write_said(asked)
+    said = _write_said(asked)
+    if not own and not out.get("tools"):
+        # Of another dialect nothing is said of tools where there are none: servers refuse it.
+        for field, name in (("choose", "tool_choice"), ("parallel", "parallel_tool_calls")):
+            if said.pop(name, None) is not None:
+                losses.add(asked.where(field))
+    out |= said
     _lose_foreign(asked, losses)
     kept = Path("", losses, own=own).keep(asked.extra) if own else _translated(asked, losses)
     out = merged(out, kept)
@@ -244,7 +243,9 @@ def _instructs(first: form.Message) -> bool:
 def _write_said(asked: form.Request) -> dict[str, Any]:
     """The members that are one word each."""
     choose, tier = asked.choose, asked.tier
-    effort = "none" if asked.thinking == 0 else asked.effort
+    effort = (
+        "none" if asked.thinking == 0 else asked.effort or (budget_effort(asked.thinking) if asked.thinking else None)
+    )
     named = {"type": "function", "name": choose.name} if choose and choose.mode == "tool" else None
     said: dict[str, Any] = {
         "tool_choice": named or (choose.mode if choose else None),
@@ -268,7 +269,7 @@ def _write_input(asked: form.Request, messages: Sequence[form.Message], losses: 
         if only.role == "user" and not (only.extra or only.name):
             return only.parts
     skipped = len(asked.messages) - len(messages)
-    return write_items(messages, losses, own=asked.dialect == NAME, first=skipped)
+    return write_items(messages, asked.dialect, losses, first=skipped)
 
 
 def _write_tool(
@@ -305,22 +306,8 @@ def _write_format(look: form.Format) -> dict[str, Any]:
 
 def _translated(asked: form.Request, losses: form.Losses) -> dict[str, Any]:
     """What another protocol's own words come to here."""
-    out: dict[str, Any] = {}
-    other: dict[str, Any] = {}
-    sister = asked.dialect.startswith("openai_")
-    for name, value in asked.extra.items():
-        if isinstance(value, form.Spelt) or not sister:
-            other[name] = value
-        elif name in BOTH:
-            out[name] = value
-        elif name == "verbosity":
-            out["text"] = {"verbosity": value}
-        elif name == "logprobs" and isinstance(value, bool):
-            out |= {"include": [LOGPROBS]} if value else {}
-        elif name == "stream_options" and isinstance(value, Mapping):
-            more = rest(value, "include_usage")  # a stream of this dialect always tells its usage
-            out |= {"stream_options": more} if more else {}
-        else:
-            other[name] = value
-    Path("", losses, own=False).keep(other)
-    return out
+    sister = sisters(asked.dialect, NAME)
+    path = Path("", losses, own=False, shared=BOTH if sister else ())
+    verbosity = asked.extra.get("verbosity") if sister else None
+    out = path.keep(asked.extra, *(["verbosity"] if sister else []))
+    return {**out, "text": {"verbosity": verbosity}} if verbosity is not None else out

@@ -166,7 +166,7 @@ class Writer:
         self._emit("response.in_progress", response=response)
 
     def _path(self, index: int, part: form.Part) -> Path:
-        return Path(part.at or f"choices[0].content[{index}]", self.losses, own=self._maker == NAME)
+        return Path(part.at or f"content[{index}]", self.losses, own=self._maker == NAME)
 
     def _opened(self, event: form.Open) -> None:
         if event.index in self._open:
@@ -328,7 +328,7 @@ class Writer:
     def _ending(self, finish: form.Finish) -> dict[str, Any]:
         parts = (form.Refusal(""),) if self._refused else ()
         choice = form.Choice(parts, finish.reason, finish.raw, finish.sequence)
-        ending = write_reason(choice, Path("choices[0]", self.losses, own=self._maker == NAME))
+        ending = write_reason(choice, self._maker, Path("", self.losses, own=self._maker == NAME))
         # A stream that finished has ended, whatever else its last word was.
         return (
             ending
