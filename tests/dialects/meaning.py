@@ -262,11 +262,13 @@ def _block(block: Body) -> Body:
     return block
 
 
-def messages_answer(body: Body) -> Body:
-    """An answer of Messages in one spelling; that a text has sources is left out."""
+def messages_answer(body: Body, lost: Sequence[str] = ()) -> Body:
+    """An answer of Messages in one spelling; that a text has sources is left out, and what is `lost` parts no texts."""
     body = _without(_placed(copy.deepcopy(body), ""))
     found: list[Body] = []
     for block in _texts(body["content"], "content"):
+        if block.get(PLACE) in lost:
+            continue
         block.pop("citations", None)
         if found and found[-1]["type"] == block["type"] == "text":
             found[-1]["text"] += block["text"]

@@ -79,7 +79,10 @@ def test_an_answer_of_messages_means_the_same_behind_chat_but_for_what_is_named(
     losses = Losses()
     wire = chat.write_answer(messages.read_answer(body), losses)
     found = messages.write_answer(chat.read_answer(wire), Losses())
-    assert meaning.differences(meaning.messages_answer(body), meaning.messages_answer(found), losses.names) == []
+    assert (
+        meaning.differences(meaning.messages_answer(body, losses.names), meaning.messages_answer(found), losses.names)
+        == []
+    )
 
 
 @given(chat_bodies.usual_answers)

@@ -40,6 +40,8 @@ class _Block:
     """Words that came before its turn."""
     cited: list[Any] = field(default_factory=list)
     """Citations that came before its turn."""
+    sealed: bool = False
+    """Thoughts that only Anthropic can read: a block without words."""
     started: bool = False
     closed: bool = False
 
@@ -143,6 +145,9 @@ class Writer:
                 return
         yield from self._advance()
 
+    def _ours(self, part: Reasoning) -> bool:
+        return (part.maker or self._maker) == NAME
+
     def _own(self, part: Any) -> bool:
         return isinstance(part, Opaque) and part.dialect == NAME
 
@@ -161,11 +166,12 @@ class Writer:
         if before is not None:
             before.closed = True
         block = _Block(Growing(part), [words] if words else [])
+        block.sealed = isinstance(part, Reasoning) and bool(part.sealed) and not words and self._ours(part)
         self._open[event.index] = block
         self._queue.append(block)
 
     def _grow(self, block: _Block, event: More) -> None:
-        if event.text and type(block.growing.part) in _DELTAS:
+        if event.text and not block.sealed and type(block.growing.part) in _DELTAS:
             block.waiting.append(event.text)
         if isinstance(block.growing.part, Reasoning):
             block.growing.add(replace(event, text=""))
@@ -188,7 +194,7 @@ class Writer:
         part = block.growing.part
         words, seal = "".join(block.waiting), self._seal(block) if block.closed else ""
         block.waiting.clear()
-        begins = {} if block.started else self._begins(part)
+        begins = {} if block.started else self._begins(part, sealed=block.sealed)
         plain = begins in ({"type": "text", "text": ""}, {"type": "thinking", "thinking": "", "signature": ""})
         if not block.started and (words or seal or block.cited or not plain):  # nothing to say is no block
             block.started = True
@@ -204,7 +210,7 @@ class Writer:
     def _delta(self, kind: tuple[str, str], value: Any) -> bytes:
         return _event("content_block_delta", index=self._number, delta={"type": kind[0], kind[1]: value})
 
-    def _begins(self, part: Any) -> dict[str, Any]:
+    def _begins(self, part: Any, *, sealed: bool) -> dict[str, Any]:
         """A block as it begins."""
         out: dict[str, Any]
         match part:
@@ -212,7 +218,7 @@ class Writer:
                 return dict(part.value)
             case ToolCall():
                 out = {"type": "tool_use", "id": part.id, "name": part.name, "input": {}}
-            case Reasoning() if part.sealed and (part.maker or self._maker) == NAME:
+            case Reasoning() if sealed:
                 return {"type": "redacted_thinking", "data": part.sealed}
             case Reasoning():
                 return {"type": "thinking", "thinking": "", "signature": ""}
@@ -225,7 +231,7 @@ class Writer:
     def _seal(self, block: _Block) -> str:
         """The signature of thoughts, which may be known in full only at their end."""
         part = block.growing.part
-        if not isinstance(part, Reasoning) or (part.sealed and (part.maker or self._maker) == NAME):
+        if not isinstance(part, Reasoning) or block.sealed:
             return ""
         whole = block.growing.thoughts(part)
         return signature_of(whole, whole.maker or self._maker)
