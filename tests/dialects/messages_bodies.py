@@ -175,6 +175,10 @@ def _request(draw: st.DrawFn, kinds: Kinds) -> dict[str, Any]:
             found["tool_choice"] = {"type": mode, **({"name": "t"} if mode == "tool" else {})}
         if mode not in {None, "none"} and draw(st.booleans()):
             found["tool_choice"]["disable_parallel_tool_use"] = draw(st.booleans())
+    if found.get("thinking", {}).get("type") in {"adaptive", "enabled"}:
+        found = {k: v for k, v in found.items() if k not in {"temperature", "top_p", "top_k"}}
+        if "tool_choice" in found and found["tool_choice"]["type"] in {"any", "tool"}:
+            found["tool_choice"] = {"type": "auto"}
     return found
 
 

@@ -12,14 +12,15 @@ from fw_gateway.providers.sse import Frames
 MARK = {"type": "ephemeral"}
 USER = {"role": "user", "content": "?"}
 USE = {"type": "tool_use", "id": "x", "name": "f", "input": "{}"}
+MANNERS = ("thinks", "system_anywhere", "sampling", "quiet")
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
 
 
 def to_messages(*turns: dict[str, Any], **members: Any) -> tuple[dict[str, Any], list[str]]:
     """A chat request as one of Messages, and what was lost."""
-    losses, options = form.Losses(), {k: members.pop(k) for k in ("thinks", "system_anywhere") if k in members}
+    losses, manners = form.Losses(), messages.Manners(**{k: members.pop(k) for k in MANNERS if k in members})
     asked = chat.read_request({"model": "m", "messages": list(turns or (USER,)), **members})
-    return messages.write_request(asked, losses, **options), losses.names
+    return messages.write_request(asked, losses, manners=manners), losses.names
 
 
 def to_chat(*turns: dict[str, Any], beyond: Any = (), **members: Any) -> tuple[dict[str, Any], list[str]]:
@@ -174,6 +175,40 @@ def test_effort_is_said_in_the_way_that_the_model_understands(thinks: str, found
     body, lost = to_messages(reasoning_effort="high", thinks=thinks)
     assert {name: body[name] for name in body if name in {"thinking", "output_config", "max_tokens"}} == found
     assert lost == []
+
+
+def test_what_a_model_does_not_take_is_left_out_and_named() -> None:
+    """Sampling, by a model that takes none or while it thinks; not to think, by one that always does; thoughts, where a tool must be called."""
+    sampling = {"temperature": 0, "top_p": 0.5, "top_k": 3}
+    assert to_messages(**sampling)[1] == []
+    assert to_messages(**sampling, sampling=False)[1] == list(sampling)
+    assert to_messages(**sampling, reasoning_effort="low")[1] == list(sampling)
+    assert to_messages(reasoning_effort="none", quiet="between_tools")[0]["thinking"] == {"type": "between_tools"}
+    found, lost = to_messages(reasoning_effort="none", quiet="")
+    assert (found["output_config"], "thinking" in found, lost) == ({"effort": "low"}, False, ["reasoning_effort"])
+    found, lost = to_messages(reasoning_effort="low", tools=TOOLS, tool_choice="required")
+    assert ("thinking" in found, found["tool_choice"], lost) == (False, {"type": "any"}, ["reasoning_effort"])
+
+
+@pytest.mark.parametrize(
+    ("model", "manners"),
+    [
+        ("glm-5", messages.Manners("budget")),
+        ("claude-3-7-sonnet-20250219", messages.Manners("budget")),
+        ("claude-opus-4-20250514", messages.Manners("budget")),
+        ("claude-haiku-4-5-20251001", messages.Manners("budget")),
+        ("us.anthropic.claude-sonnet-4-6-v1:0", messages.Manners()),
+        ("anthropic/claude-opus-4.7", messages.Manners(sampling=False)),
+        ("claude-opus-4-8", messages.Manners(sampling=False, system_anywhere=True)),
+        ("claude-sonnet-5", messages.Manners(sampling=False, system_anywhere=True)),
+        ("claude-fable-5-1", messages.Manners(quiet="", sampling=False, system_anywhere=True)),
+        ("claude-opus-5-5", messages.Manners(quiet="", sampling=False, system_anywhere=True)),
+        ("claude-sonnet-5-5@20260928", messages.Manners(quiet="between_tools", sampling=False, system_anywhere=True)),
+    ],
+)
+def test_the_manners_of_a_model_are_those_of_its_generation(model: str, manners: messages.Manners) -> None:
+    """Whatever a cloud puts before or behind the name."""
+    assert messages.manners_of(model) == manners
 
 
 def test_a_budget_stays_below_the_limit_that_was_asked_for() -> None:

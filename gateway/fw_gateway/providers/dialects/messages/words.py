@@ -2,16 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from fw_gateway.providers.form import Extra, Losses, Reason
 from fw_gateway.providers.wire import lose, put
 
 NAME: Final = "anthropic_messages"
-
-Thinks = Literal["adaptive", "budget", "effort"]
-"""How a model is told to think: it decides itself, as hard as the effort says (from Claude 4.6 on); within a number of tokens (up to 4.6);
-or by the effort alone, since it thinks unless it is told not to."""
 
 REASONS: Final[Mapping[str, Reason]] = {
     "end_turn": "stop",

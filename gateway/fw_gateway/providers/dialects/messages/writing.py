@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from fw_gateway.providers.dialects.messages.manners import Manners, manners_of
 from fw_gateway.providers.dialects.messages.turns import write_conversation
-from fw_gateway.providers.dialects.messages.words import BUDGETS, EFFORTS, LEAST_BUDGET, NAME, Thinks, Writing
+from fw_gateway.providers.dialects.messages.words import BUDGETS, EFFORTS, LEAST_BUDGET, NAME, Writing
 from fw_gateway.providers.form import Losses, Opaque, Request, Tool
 from fw_gateway.providers.wire import under
 
@@ -16,21 +17,17 @@ _EMPTY_SCHEMA = {"type": "object", "properties": {}}
 
 
 def write_request(
-    asked: Request,
-    losses: Losses,
-    *,
-    max_tokens: int = MAX_TOKENS,
-    thinks: Thinks = "adaptive",
-    system_anywhere: bool = False,
+    asked: Request, losses: Losses, *, max_tokens: int = MAX_TOKENS, manners: Manners | None = None
 ) -> dict[str, Any]:
-    """The form as a body. What the protocol cannot say is named in `losses`.
+    """The form as a body. What the protocol, or the model, cannot say is named in `losses`.
 
-    `max_tokens` holds when nothing was said (with a budget to think, on top of it). `thinks`: how the model is told to think.
-    `system_anywhere`: the model takes the words of the system behind a user's; otherwise, and elsewhere, a user says them.
+    `max_tokens` holds when nothing was said (with a budget to think, on top of it). `manners`: what the model understands; None: what
+    its name says. What a client of this same dialect said goes out as it stood.
     """
     writing = Writing(asked.dialect == NAME, asked.dialect, losses)
+    manners = manners or manners_of(asked.model)
     out: dict[str, Any] = {"model": asked.model}
-    out |= write_conversation(asked.messages, writing, anywhere=system_anywhere)
+    out |= write_conversation(asked.messages, writing, anywhere=manners.system_anywhere)
     tools = [_tool(tool, writing) for tool in asked.tools]
     if any(tools):
         out["tools"] = [tool for tool in tools if tool is not None]
@@ -39,16 +36,14 @@ def write_request(
         "tool_choice": _choice(asked, writing, tools="tools" in out),
         "metadata": None if asked.user is None else {"user_id": asked.user},
         "service_tier": _TIERS[asked.tier] if asked.tier else None,
-        "stop_sequences": [asked.stop] if isinstance(asked.stop, str) else asked.stop and list(asked.stop),
+        "stop_sequences": [asked.stop] if isinstance(asked.stop, str) else asked.stop,
         "stream": asked.stream or None,
-        "temperature": _temperature(asked, writing),
-        "top_p": asked.top_p,
-        "top_k": asked.top_k,
     }
-    out |= {name: value for name, value in said.items() if value is not None}
-    if asked.stop == ():
-        out["stop_sequences"] = []
-    _think(out, asked, writing, thinks)
+    out |= {
+        name: list(value) if isinstance(value, tuple) else value for name, value in said.items() if value is not None
+    }
+    _think(out, asked, writing, manners)
+    _sample(out, asked, writing, manners)
     _format(out, asked, writing)
     if asked.n is not None and asked.n != 1:
         losses.add(asked.where("n"))
@@ -91,51 +86,78 @@ def _choice(asked: Request, writing: Writing, *, tools: bool) -> dict[str, Any] 
     return out
 
 
-def _temperature(asked: Request, writing: Writing) -> float | None:
-    if asked.temperature is not None and asked.temperature > 1 and not writing.own:
-        writing.losses.add(asked.where("temperature"))
-        return 1
-    return asked.temperature
+def _sample(out: dict[str, Any], asked: Request, writing: Writing, manners: Manners) -> None:
+    """`temperature` (up to 1), `top_p`, `top_k`: by another dialect only to a model that takes them, and not while it thinks."""
+    thinking = out.get("thinking", {}).get("type") in {"enabled", "adaptive"}
+    for name in ("temperature", "top_p", "top_k"):
+        value = getattr(asked, name)
+        if value is None:
+            continue
+        if not writing.own and (thinking or not manners.sampling):
+            writing.losses.add(asked.where(name))
+        elif not writing.own and name == "temperature" and value > 1:
+            writing.losses.add(asked.where(name))
+            out[name] = 1
+        else:
+            out[name] = value
 
 
-def _think(out: dict[str, Any], asked: Request, writing: Writing, thinks: Thinks) -> None:
+def _think(out: dict[str, Any], asked: Request, writing: Writing, manners: Manners) -> None:
     """Thinking and effort, in the way that the model understands."""
-    effort, tokens = asked.effort, asked.thinking
     if not writing.own:
-        effort, tokens = _translated(out, asked, writing, thinks)
-    adaptive = asked.adaptive if writing.own else thinks == "adaptive" and effort is not None and tokens is None
-    if adaptive:
+        _think_as(out, asked, writing, manners)
+        return
+    if asked.adaptive:
         out["thinking"] = {"type": "adaptive"}
-    elif tokens is not None:
-        out["thinking"] = {"type": "enabled", "budget_tokens": tokens} if tokens else {"type": "disabled"}
-    if effort is not None and (writing.own or thinks != "budget"):
-        out.setdefault("output_config", {})["effort"] = effort
+    elif asked.thinking is not None:
+        out["thinking"] = (
+            {"type": "enabled", "budget_tokens": asked.thinking} if asked.thinking else {"type": "disabled"}
+        )
+    if asked.effort is not None:
+        out["output_config"] = {"effort": asked.effort}
 
 
-def _translated(out: dict[str, Any], asked: Request, writing: Writing, thinks: Thinks) -> tuple[str | None, int | None]:
+def _think_as(out: dict[str, Any], asked: Request, writing: Writing, manners: Manners) -> None:
     """Effort and tokens of another dialect in the words of the model."""
     effort, tokens = asked.effort, asked.thinking
     if tokens == 0 or effort == "none":
-        return None, 0
+        _hush(out, asked, writing, manners)
+        return
     if effort is not None and effort not in EFFORTS:
         writing.losses.add(asked.where("effort"))
         effort = "low" if effort == "minimal" else None
-    if tokens is None:
-        tokens = BUDGETS[effort] if effort and thinks == "budget" else None
-    elif thinks != "budget":
+    if tokens is not None and manners.thinks != "budget":
         writing.losses.add(asked.where("thinking"))
-        effort, tokens = (
-            effort or next((word for word, least in reversed(list(BUDGETS.items())) if tokens >= least), "low"),
-            None,
-        )
-    if tokens is None:
-        return effort, None
+        effort = effort or next((word for word, least in reversed(list(BUDGETS.items())) if tokens >= least), "low")
+    if effort is None and tokens is None:
+        return
+    if out.get("tool_choice", {}).get("type") in {"any", "tool"} and manners.sampling:
+        writing.losses.add(asked.where("effort" if asked.effort else "thinking"))
+    elif manners.thinks == "budget":
+        _budget(out, asked, writing, BUDGETS[effort] if tokens is None and effort else tokens or 0)
+    else:
+        out["output_config"] = {"effort": effort}
+        out |= {"thinking": {"type": "adaptive"}} if manners.thinks == "adaptive" else {}
+
+
+def _hush(out: dict[str, Any], asked: Request, writing: Writing, manners: Manners) -> None:
+    """The model is not to think, or as little as it can."""
+    if manners.quiet:
+        out["thinking"] = {"type": manners.quiet}
+        return
+    writing.losses.add(asked.where("thinking" if asked.thinking == 0 else "effort"))
+    out["output_config"] = {"effort": "low"}
+
+
+def _budget(out: dict[str, Any], asked: Request, writing: Writing, tokens: int) -> None:
+    """Tokens to think with: on top of the limit that nobody asked for, else below it."""
     if asked.max_output is None:
         out["max_tokens"] += tokens
     elif tokens >= asked.max_output:
-        writing.losses.add(asked.where("effort"))
-        tokens = asked.max_output - 1 if asked.max_output > LEAST_BUDGET else None
-    return effort, tokens
+        writing.losses.add(asked.where("effort" if asked.effort else "thinking"))
+        tokens = asked.max_output - 1
+    if tokens >= LEAST_BUDGET:
+        out["thinking"] = {"type": "enabled", "budget_tokens": tokens}
 
 
 def _format(out: dict[str, Any], asked: Request, writing: Writing) -> None:
