@@ -91,6 +91,16 @@ async def test_when_everything_fails_attempts_stay_within_the_budget(client: Cli
     assert sum("retry-after" in headers for _, headers, _ in answers) >= 100 - MOST - 100 * EARNED - FLOOR * 60
 
 
+async def test_a_pattern_of_names_has_one_budget(client: Client, upstream: Upstream) -> None:
+    """`fx-*` forwards the caller's name: however many names, they are one group."""
+    for number in range(60):
+        upstream.scripts[f"fx-{number}"] = status(500)
+    async with asyncio.TaskGroup() as group:
+        for number in range(60):
+            group.create_task(client.chat(f"fx-{number}"))
+    assert len(upstream.log) <= 60 * (1 + EARNED) + MOST + FLOOR * 20
+
+
 async def test_a_twin_is_asked_rather_than_the_same_one_again(upstream: Upstream, tmp_path: Path) -> None:
     """Two deployments of one model: the failed one is not asked a second time."""
     endpoints = (endpoint("pair", "bad", upstream.url, "bad"), endpoint("pair", "good", upstream.url, "good"))

@@ -69,7 +69,7 @@ async def test_completions_stream_as_chat_does(client: Client, upstream: Upstrea
     upstream.scripts["one"] = breaks("clean", text, stop, bill, done)
     _, _, body = await client.post("/v1/completions", json.dumps(asked).encode())
     assert body == text + stop + done
-    assert upstream.log[-1].fields["stream_options"] == {"include_usage": True}
+    assert upstream.log[-1].fields["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
     record = await client.recorded()
     assert record.call.operation == "text_completion"
     assert record.attempts[0].usage is not None

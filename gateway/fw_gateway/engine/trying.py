@@ -90,8 +90,13 @@ class Trying:
             if not journey.tries:
                 journey.fault = resting
             return resting
+        if journey.tries and not self._well(target) and not self._others(journey, target):
+            journey.spent = True  # all of them rest: each call is tried once, and none is tried all around
+            return journey.fault
         purse = self._worlds.budget(target)
-        if ask.cascade or not any(_together(one.attempt.target, target) for one in journey.tries):
+        # An attempt's own target may carry the caller's name for the model (`fx-*`): the configured one says which group it is.
+        before = (self._endpoints[one.attempt.target.deployment].target for one in journey.tries)
+        if ask.cascade or not any(_together(one, target) for one in before):
             purse.earn(now)
             return None
         last = journey.tries[-1].attempt
@@ -126,7 +131,7 @@ class Trying:
         if fault.retry_after is not None:
             alone = plan is not None and len(plan.targets) == 1
             return budget.told(fault.retry_after, journey.left(), clock.uniform()) if alone else None
-        if fault.error_type not in _AGAIN:
+        if fault.error_type not in _AGAIN or not self._well(target):
             return None
         tried = {one.attempt.target.deployment for one in journey.tries}
         if any(
