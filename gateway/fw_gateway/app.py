@@ -39,6 +39,8 @@ SAVE = 10.0
 LAST_CALL = 1.0
 """Seconds that requests get after the drain is over, before their connections are closed."""
 PATIENCE = Patience()
+BACKLOG = 2048
+"""Connections that may wait to be let in; a client whose connection does not fit sees a reset."""
 STATES = {"closed": 0.0, "probing": 0.5, "open": 1.0}
 _log = logging.getLogger("fw.gateway")
 Served = Callable[[Request], Awaitable[Reply]]
@@ -293,7 +295,9 @@ async def _serve(config: Config, ready: Callable[[str], None]) -> int:
         shared = config.server.workers > 1
         if shared:
             _watch_parent(told)
-        await web.TCPSite(runner, config.server.host, config.server.port, reuse_port=shared or None).start()
+        server = config.server
+        site = web.TCPSite(runner, server.host, server.port, backlog=BACKLOG, reuse_port=shared or None)
+        await site.start()
         gateway.listening = True
         ready(address(config.server.host, runner.addresses[0][1]))
         async with asyncio.TaskGroup() as group:

@@ -59,6 +59,19 @@ async def test_one_long_step_is_no_overload(upstream: Upstream, tmp_path: Path) 
         assert limits.refused["loop_lag"] == 0
 
 
+async def test_a_refusal_keeps_the_connection(upstream: Upstream, tmp_path: Path) -> None:
+    """A body that is there already is dropped; nobody has to connect anew while the server is short of time."""
+    limits = Limits(2**20, 1000, max_bodies=1)
+    async with running(config_of(tmp_path, endpoint("one", "here", upstream.url)), limits=limits) as client:
+        reader, writer = await client.connect()
+        for _ in range(3):
+            writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 503 ")
+            await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split()[0]))
+        writer.close()
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_bodies_that_do_not_fit_together_are_refused(upstream: Upstream, tmp_path: Path, chunked: bool) -> None:
     """By what they say, or while they come; what was counted is given back, and room is there when others have ended."""

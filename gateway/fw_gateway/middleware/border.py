@@ -138,7 +138,7 @@ async def respond(request: web.Request, reply: Reply, name: str) -> web.StreamRe
 
 
 def refuse(request: web.Request, error: GatewayError, name: str, route: str = "") -> web.Response:
-    """An error of ours, in the shape that clients of the route know. A body that was not read ends the connection with it."""
+    """An error of ours, in the shape that clients of the route know. A body that has not come ends the connection with it."""
     headers = {"x-request-id": name, "Content-Type": "application/json", "x-should-retry": "false", "Server": SERVER}
     if error.retry_after is not None:
         headers["Retry-After"] = str(ceil(error.retry_after))
@@ -146,7 +146,7 @@ def refuse(request: web.Request, error: GatewayError, name: str, route: str = ""
     response = web.Response(
         status=error.status, headers=headers, body=written(refused(route, error.body(), error.status))
     )
-    if request.can_read_body and not request.content.at_eof():
+    if request.can_read_body and not request.content.is_eof():
         response.force_close()
     return response
 
