@@ -79,9 +79,8 @@ def chosen(given: argparse.Namespace) -> list[Check]:
     found = [
         one
         for one in CHECKS
-        if (not given.row or one.row in given.row)
+        if (not (given.row or given.check) or one.row in (given.row or ()) or one.id in (given.check or ()))
         and (not given.stage or one.stage in given.stage)
-        and (not given.check or one.id in given.check)
     ]
     return sorted(found, key=lambda one: (STAGES.index(one.stage), one.row))
 

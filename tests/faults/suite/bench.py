@@ -100,6 +100,12 @@ class Bench:
         data = self.request(mode, group, nonce, stream=stream, protocol=protocol, headers=headers, **fields)
         return await talk(port or self.port, data, wait=wait, nonce=nonce, protocol=protocol, stream=stream)
 
+    async def ask_after(self, first: str, group: str, **more: Any) -> Reply:
+        """A request whose first attempt plays `first`, wherever it goes, and whose others are answered well."""
+        nonce = self.nonce()
+        self.control.script(nonce=nonce, modes=[first, "ok"])
+        return await self.ask("ok", group, nonce=nonce, **more)
+
     @asynccontextmanager
     async def under_way(self, mode: str, group: str = "solo", *, stream: bool = True, stop: bytes = b"", **more: Any):
         """A request that is under way while the block runs, and is left when it ends: its reply and its line."""

@@ -36,6 +36,12 @@ class Group:
     """Seconds to the first content; None: as the adapter says."""
     stall: float | None = None
     """Seconds between events; None: as the adapter says."""
+    at_once: int = 2500
+    """Calls at once, where the gateway can be told."""
+    translated: bool = False
+    """The upstream is said to speak OpenAI's chat and nothing else."""
+    own: bool = False
+    """The upstream is said to be a machine of one's own (a vLLM), not a provider's."""
 
 
 SOLO = Group((0,))

@@ -174,3 +174,24 @@ def tool_calls(events: list[Event]) -> list[dict[str, Any]]:
                 call["name"] += function.get("name") or ""
                 call["arguments"] += function.get("arguments") or ""
     return found
+
+
+def calls_of(protocol: str, events: list[Event]) -> list[dict[str, Any]]:
+    """The tool calls of a stream of any protocol."""
+    if protocol == "chat":
+        return tool_calls(events)
+    at: dict[Any, dict[str, Any]] = {}
+    for event in events:
+        found = event.json if isinstance(event.json, dict) else {}
+        kind = found.get("type")
+        if kind == "content_block_start" and found["content_block"].get("type") == "tool_use":
+            block = found["content_block"]
+            at[found["index"]] = {"id": block["id"], "name": block["name"], "arguments": ""}
+        elif kind == "content_block_delta" and found["index"] in at:
+            at[found["index"]]["arguments"] += found["delta"].get("partial_json", "")
+        elif kind == "response.output_item.added" and found["item"].get("type") == "function_call":
+            item = found["item"]
+            at[found["output_index"]] = {"id": item["call_id"], "name": item["name"], "arguments": ""}
+        elif kind == "response.function_call_arguments.delta":
+            at[found["output_index"]]["arguments"] += found["delta"]
+    return list(at.values())

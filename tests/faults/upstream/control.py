@@ -97,4 +97,4 @@ async def _port(upstream: "Upstream", index: int, mode: str | None) -> None:
         for peer in [found for found in upstream.peers if found.port == index]:
             peer.reset()  # what was open before would hide it
     replica.wanted = None if mode is None or connect is not None else _wanted(mode)
-    replica.waiting = 0
+    replica.waiting, replica.slots = 0, None

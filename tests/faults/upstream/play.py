@@ -31,6 +31,8 @@ class Replica:
     queries: int = 0
     wanted: Wanted | None = None
     """What the whole port plays, whatever a request asks for."""
+    slots: asyncio.Semaphore | None = None
+    """What it can do at once, when a mode says so."""
 
 
 @dataclass(slots=True)

@@ -134,7 +134,7 @@ async def identifiers(bench: Bench) -> Finding:
 @check(73, "told", stage="A", groups={"trio": TRIO, "solo": SOLO})
 async def told(bench: Bench) -> Finding:
     """Route, attempts and cost are in headers, and in the ledger."""
-    reply = await bench.ask("500@0", "trio")
+    reply = await bench.ask_after("500", "trio")
     tries = len(await bench.seen(reply.nonce))
     missing = []
     for what in ("id", "route", "cost", "attempts"):

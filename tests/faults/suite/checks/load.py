@@ -5,7 +5,7 @@ import asyncio
 from tests.faults import raw
 from tests.faults.suite import process
 from tests.faults.suite.bench import Bench, added, ms, percentile, settling, together
-from tests.faults.suite.check import SOLO, Finding, Group, absent, check, judged
+from tests.faults.suite.check import Finding, Group, absent, check, judged
 from tests.faults.suite.load import constant, flat_out, probing
 
 CORES = "client, gateway and upstream share this machine's cores"
@@ -51,10 +51,10 @@ async def processor_time(bench: Bench) -> Finding:
     return judged(found[False] <= 0.002 and found[True] <= 0.004, measured, "more than 2 ms (4 ms for a stream)")
 
 
-@check(2, "overload", timed=True, stage="L", groups={"solo": SOLO}, limit=60)
+@check(2, "overload", timed=True, stage="L", groups={"solo": Group((0,), own=True)}, limit=60)
 async def overload(bench: Bench) -> Finding:
-    """Thrice what the upstream can do (503 above 8 at once): what it can do is still done, the rest is told quickly."""
-    mode = "memory_pressure:8,10"
+    """Thrice what the upstream can do (8 at once, the others wait there): that much is still done, the rest is told quickly."""
+    mode = "slots:8,0.2"
     livez: list[float] = []
     question = raw.request(str(bench.adapter.given["alive"]), b"", method="GET")
 

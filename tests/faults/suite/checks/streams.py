@@ -16,6 +16,7 @@ from tests.faults.suite.check import (
     SOLO,
     TRIO,
     TRUNCATED,
+    WORST,
     Finding,
     Group,
     absent,
@@ -114,9 +115,21 @@ async def truncated_tls(bench: Bench) -> Finding:
     return await _cuts(bench, "chat", [(f"cut_tls:{index}", True) for index in range(0, 62, 4)], "tls")
 
 
+BOTH = {"solo": SOLO, "chat": Group((0,), translated=True)}
+"""Upstreams that speak the caller's protocol, and such that speak chat only."""
+
+
 async def _others(bench: Bench, protocol: str) -> Finding:
-    reason = await bench.offered(protocol)
-    return absent(reason) if reason else await _cuts(bench, protocol, _modes(bench, protocol))
+    if reason := await bench.offered(protocol):
+        return absent(reason)
+    found = await _cuts(bench, protocol, _modes(bench, protocol))
+    if protocol == "completions":
+        return found
+    other = await _cuts(bench, protocol, _modes(bench, protocol), "chat")
+    worst, _ = sorted((found, other), key=lambda one: WORST[one.verdict])
+    worst.measured = f"native: {found.measured}; translated: {other.measured}"
+    worst.never, worst.log = [*found.never, *other.never], [*found.log, *other.log]
+    return worst
 
 
 @check(28, "completions")
@@ -125,13 +138,13 @@ async def truncated_completions(bench: Bench) -> Finding:
     return await _others(bench, "completions")
 
 
-@check(28, "responses")
+@check(28, "responses", groups=BOTH, limit=90)
 async def truncated_responses(bench: Bench) -> Finding:
     """Responses: the same."""
     return await _others(bench, "responses")
 
 
-@check(28, "messages")
+@check(28, "messages", groups=BOTH, limit=90)
 async def truncated_messages(bench: Bench) -> Finding:
     """Anthropic messages: the same."""
     return await _others(bench, "messages")
@@ -164,18 +177,19 @@ async def error_in_band(bench: Bench) -> Finding:
     )
 
 
-@check(29, "others")
+@check(29, "others", groups=BOTH)
 async def error_in_band_elsewhere(bench: Bench) -> Finding:
-    """Anthropic and Responses: an error after 200 is an event of the protocol."""
-    reasons = {protocol: await bench.offered(protocol) for protocol in ("messages", "responses")}
-    if any(reasons.values()):
-        return absent("; ".join(f"{protocol} {reason}" for protocol, reason in reasons.items() if reason))
-    wrong = []
+    """Anthropic and Responses, native and translated: an error after 200 is an event of the protocol."""
+    wrong, count = [], 0
     for protocol, name in (("messages", "error"), ("responses", "response.failed")):
-        reply = await bench.ask("err_json:9", stream=True, protocol=protocol)
-        if (reply.error or {}).get("message") != MESSAGE or reply.events[-1].name != name:
-            wrong.append(f"{protocol}: {reply.error}")
-    return judged(not wrong, f"{2 - len(wrong)} of 2 right", "; ".join(wrong))
+        if reason := await bench.offered(protocol):
+            return absent(f"{protocol} {reason}")
+        for group in BOTH:
+            reply = await bench.ask("err_json:9", group, stream=True, protocol=protocol)
+            count += 1
+            if (reply.error or {}).get("message") != MESSAGE or reply.events[-1].name != name:
+                wrong.append(f"{protocol} ({group}): {reply.error}, last event {reply.events[-1].name}")
+    return judged(not wrong, f"{count - len(wrong)} of {count} right", "; ".join(wrong))
 
 
 @check(30, "chat", groups={f"g{n}": TRIO for n in range(8)})
@@ -193,25 +207,28 @@ async def before_content(bench: Bench) -> Finding:
     )
     wrong = []
     for number, mode in enumerate(modes):
-        reply = await bench.ask(f"{mode}@0", f"g{number}", stream=True)
+        reply = await bench.ask_after(mode, f"g{number}", stream=True)
         problem = sse.chat_grammar(reply.events) if reply.succeeded else str(reply.error or reply.status)
         if problem or reply.text != TEXT:
             wrong.append(f"{mode}: {problem}")
     return judged(not wrong, f"{len(modes) - len(wrong)} of {len(modes)} clean", "; ".join(wrong), log=wrong)
 
 
-@check(30, "others", groups={"trio": TRIO})
+@check(30, "others", groups={f"{kind}{n}": Group((0, 1, 2), translated=kind == "t") for kind in "nt" for n in range(4)})
 async def before_content_elsewhere(bench: Bench) -> Finding:
-    """Anthropic and Responses: an error after their first events but before content is made good."""
-    wrong = []
+    """Anthropic and Responses, native and translated: an error after their first events but before content is made good."""
+    wrong, count = [], 0
     for protocol in ("messages", "responses"):
         if reason := await bench.offered(protocol):
             return absent(f"{protocol} {reason}")
-        for index in range(4):
-            reply = await bench.ask(f"err_at:{index}@0", "trio", stream=True, protocol=protocol)
-            if not reply.succeeded or reply.text != TEXT:
-                wrong.append(f"{protocol} {index}: {reply.error}")
-    return judged(not wrong, f"{8 - len(wrong)} of 8 clean", "; ".join(wrong))
+        for kind in "nt":
+            for index in range(4):
+                mode, group = f"err_at:{index},before", f"{kind}{index}"
+                reply = await bench.ask_after(mode, group, stream=True, protocol=protocol)
+                count += 1
+                if not reply.succeeded or reply.text != TEXT:
+                    wrong.append(f"{protocol} ({'native' if kind == 'n' else 'translated'}) {index}: {reply.error}")
+    return judged(not wrong, f"{count - len(wrong)} of {count} clean", "; ".join(wrong))
 
 
 USAGES = ("ok", "usage_with_finish", "usage_after_finish", "usage_every_chunk", "usage_two", "usage_after_done")
@@ -296,7 +313,7 @@ async def pings(bench: Bench) -> Finding:
     limit, grace = bench.adapter.seconds("ttft", 10), bench.adapter.seconds("grace", 1)
     stall = bench.adapter.seconds("stall", 60)
     before, after = await asyncio.gather(
-        bench.ask("ping_forever:15@0", "trio", stream=True, wait=12),
+        bench.ask_after("ping_forever:15", "trio", stream=True, wait=12),
         bench.ask("ping_forever:15,i=6", "solo", stream=True, wait=12),
     )
     wrong = []

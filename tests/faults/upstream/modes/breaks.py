@@ -1,4 +1,4 @@
-"""Streams that break at event i (the first argument; the middle when it is not given)."""
+"""Streams that break at event i (the first argument; the middle when it is not given; `before` the first content)."""
 
 from tests.faults.upstream.answers import Event
 from tests.faults.upstream.http import LAST_CHUNK, chunk
@@ -12,9 +12,12 @@ SETTLE = 0.05
 
 
 def at(play: Play, events: list[Event]) -> int:
-    """Index of the first event that is not sent."""
+    """Index of the first event that is not sent; with `before` in the argument, the first content's at most."""
     middle = float(len(events) // 2)
-    return int(float(play.wanted.get("i") or play.wanted.number(middle)))
+    index = int(float(play.wanted.get("i") or play.wanted.number(middle)))
+    if "before" not in play.wanted.values:
+        return index
+    return min(index, next((place for place, event in enumerate(events) if event.kind == "content"), index))
 
 
 def _stall_at(play: Play, events: list[Event]) -> int:
