@@ -1,14 +1,13 @@
 """Other routers for the Promise Bench: `fw bench route --data FOLDER --out VERDICT --router examples/routers.py:pareto_bandit`.
 
 A router is a function of what it may learn from and of what it is asked; it returns what it expects of each model for each query. The
-bench does the rest alike for all of them: trade-offs, mixtures, promises. `pareto_bandit` needs `pip install paretobandit`.
+bench does the rest alike for all of them: trade-offs, mixtures, promises by their own estimates, RouteLLM's APGR.
+`pareto_bandit` needs `pip install paretobandit`.
 """
 
 import numpy as np
 
 from fw_gateway.bench.routers import Asked, Expected, Known, Matrix
-
-NEAREST = 40
 
 
 def naive_lp(known: Known, asked: Asked) -> Expected:
@@ -17,11 +16,10 @@ def naive_lp(known: Known, asked: Asked) -> Expected:
 
 
 def similarity(known: Known, asked: Asked) -> Expected:
-    """Outcomes weighed by how alike the texts are, the kind of ranking that RouteLLM publishes; it knows no step."""
-    alike = asked.vectors @ known.vectors.T
-    near = np.argsort(-alike, axis=1, kind="stable")[:, :NEAREST]
-    weight = np.exp(10 * np.take_along_axis(alike, near, axis=1))[:, :, None]
-    quality = (weight * known.table.score[near]).sum(1) / weight.sum(1)
+    """RouteLLM's similarity-weighted ranking: every known outcome counts 10 to the power of how alike the texts are; it knows no step."""
+    alike = np.maximum(asked.vectors @ known.vectors.T, 0.0)
+    weight = 10 ** (alike / np.maximum(alike.max(1, keepdims=True), 1e-9))
+    quality = weight @ known.table.score / weight.sum(1, keepdims=True)
     return Expected(quality, _costs(known, asked))
 
 

@@ -1,5 +1,6 @@
 """Outcome tables as matrices: queries × models of quality, cost and latency, with each query's step and text."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,10 +8,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pyarrow import parquet
+from pyarrow import ArrowException, parquet
 
 Matrix = NDArray[np.float64]
 Row = Mapping[str, Any]
+Key = tuple[str, str]
+"""A query and its step."""
 
 ENDING = ".outcomes.parquet"
 SCORED, ANSWERED = 0.95, 0.90
@@ -19,6 +22,10 @@ SCORED, ANSWERED = 0.95, 0.90
 
 class Unusable(Exception):
     """A table that cannot be judged, and why."""
+
+
+class Broken(Unusable):
+    """A table that is not what it should be: its file, its columns or its values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +80,28 @@ def read(folder: Path, name: str) -> tuple[list[dict[str, Any]], dict[str, dict[
     """The rows of a set, and its queries by id.
 
     Raises:
-        Unusable: the table cannot be read, or lacks a column.
+        Broken: a file cannot be read, or lacks a column.
     """
-    try:
-        rows: list[dict[str, Any]] = parquet.read_table(folder / f"{name}{ENDING}").to_pylist()
-        path = folder / f"{name}.queries.parquet"
-        listed: list[dict[str, Any]] = parquet.read_table(path).to_pylist() if path.exists() else []
-    except (OSError, ValueError) as fault:
-        raise Unusable(f"{name}: {fault}") from fault
-    missing = {"query_id", "model", "score"} - set(rows[0] if rows else ())
-    if missing:
-        raise Unusable(
-            f"{name}: no column {', '.join(sorted(missing))}; it needs query_id, model, score and benchmark."
-        )
+    rows = _rows(folder / f"{name}{ENDING}", ("query_id", "model", "score"))
+    path = folder / f"{name}.queries.parquet"
+    listed = _rows(path, ("query_id",)) if path.exists() else []
     return rows, {str(query["query_id"]): query for query in listed}
+
+
+def _rows(path: Path, needed: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of a file that has these columns, and a value in the first two of each row."""
+    try:
+        found = parquet.read_table(path)
+    except (OSError, ValueError, ArrowException) as fault:
+        raise Broken(f"{path.name} cannot be read: {str(fault).splitlines()[0]}") from fault
+    missing = [column for column in needed if column not in found.column_names]
+    if missing:
+        raise Broken(f"{path.name} has no column {', '.join(missing)}; it needs {', '.join(needed)}.")
+    for column in needed[:2]:
+        if found[column].null_count:
+            raise Broken(f"{path.name}: {found[column].null_count} rows have no {column}.")
+    rows: list[dict[str, Any]] = found.to_pylist()
+    return rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,59 +111,87 @@ class Reading:
     keep: Callable[[Row], bool] = lambda row: True
     models: frozenset[str] | None = None
     """Only these, and all of these; None: those that have enough."""
-    step: Callable[[Row, Row], str] = lambda row, query: str(row.get("benchmark") or "*")
+    step: Callable[[Row, Row], str] = lambda row, query: str(row.get("benchmark") or query.get("benchmark") or "*")
     text: Callable[[Row], str] = lambda query: str(query.get("prompt") or "")
 
 
 def table(name: str, rows: Iterable[Row], queries: Mapping[str, Row], how: Reading | None = None) -> Table:
-    """The matrices of a set. Several rows of one cell are averaged.
+    """The matrices of a set. Several rows of one cell are averaged, each by its trials; one query at two steps is two.
 
     Raises:
+        Broken: a value is no number, or not one that it can be.
         Unusable: fewer than two models, or fewer than ten queries, are left.
     """
     how = how or Reading()
-    cells: dict[tuple[str, str], list[Row]] = {}
+    cells: dict[tuple[Key, str], list[Row]] = {}
     for row in rows:
         if how.keep(row) and (how.models is None or row["model"] in how.models):
-            cells.setdefault((str(row["query_id"]), str(row["model"])), []).append(row)
-    ids, models = sorted({key[0] for key in cells}), sorted({key[1] for key in cells})
-    at = {query: index for index, query in enumerate(ids)}
-    column = {model: index for index, model in enumerate(models)}
-    score, cost, latency = (np.full((len(ids), len(models)), np.nan) for _ in range(3))
-    trials = np.zeros((len(ids), len(models)))
-    step_of: dict[str, str] = {}
-    for (query, model), held in cells.items():
-        place = at[query], column[model]
-        score[place] = _mean(held, "score")
-        cost[place], latency[place] = _mean(held, "cost_usd"), _mean(held, "latency_s")
-        trials[place] = sum(float(row.get("n_trials") or 1) for row in held)
-        step_of.setdefault(query, how.step(held[0], queries.get(query, {})))
+            query = str(row["query_id"])
+            key = query, how.step(row, queries.get(query, {}))
+            cells.setdefault((key, str(row["model"])), []).append(row)
+    keys, models = sorted({key[0] for key in cells}), sorted({key[1] for key in cells})
+    score, cost, latency, trials = _matrices(name, cells, keys, models)
     kept, left_out = _models(models, score, cost, fixed=how.models is not None)
     score, cost, latency, trials = score[:, kept], cost[:, kept], latency[:, kept], trials[:, kept]
-    enough = np.isfinite(score).sum(1) >= int(ANSWERED * len(kept)) if len(kept) else np.zeros(len(ids), dtype=bool)
+    enough = np.isfinite(score).sum(1) >= int(ANSWERED * len(kept)) if len(kept) else np.zeros(len(keys), dtype=bool)
     if len(kept) < 2 or enough.sum() < 10:
         raise Unusable(f"{name}: {len(kept)} models on {int(enough.sum())} shared queries; a choice needs 2 on 10.")
     rows_left = np.flatnonzero(enough)
-    ids = [ids[row] for row in rows_left]
-    names = sorted({step_of[query] for query in ids})
+    keys = [keys[row] for row in rows_left]
+    place = {step: index for index, step in enumerate(sorted({step for _, step in keys}))}
     return Table(
         name=name,
-        queries=tuple(ids),
+        queries=tuple(query for query, _ in keys),
         models=tuple(models[index] for index in kept),
-        steps=tuple(names),
-        step=np.array([names.index(step_of[query]) for query in ids], dtype=np.int64),
+        steps=tuple(place),
+        step=np.array([place[step] for _, step in keys], dtype=np.int64),
         score=_filled(score[rows_left]),
         cost=_known(cost[rows_left]),
         latency=_known(latency[rows_left]),
         trials=trials[rows_left],
-        texts=tuple(how.text(queries.get(query, {})) for query in ids),
+        texts=tuple(how.text(queries.get(query, {})) for query, _ in keys),
         left_out=left_out,
     )
 
 
-def _mean(rows: Sequence[Row], name: str) -> float:
-    values = [float(row[name]) for row in rows if row.get(name) is not None]
-    return sum(values) / len(values) if values else float("nan")
+def _matrices(
+    name: str, cells: Mapping[tuple[Key, str], Sequence[Row]], keys: Sequence[Key], models: Sequence[str]
+) -> tuple[Matrix, Matrix, Matrix, Matrix]:
+    """Score, cost, latency and trials; NaN: not known."""
+    at = {key: index for index, key in enumerate(keys)}
+    column = {model: index for index, model in enumerate(models)}
+    score, cost, latency = (np.full((len(keys), len(models)), np.nan) for _ in range(3))
+    trials = np.zeros((len(keys), len(models)))
+    for (key, model), held in cells.items():
+        place = at[key], column[model]
+        weights = [_number(name, row, "n_trials", most=math.inf) for row in held]
+        weights = [weight if weight > 0 else 1.0 for weight in weights]  # not known: one run
+        score[place] = _mean(weights, [_number(name, row, "score", most=1.0) for row in held])
+        cost[place] = _mean(weights, [_number(name, row, "cost_usd", most=math.inf) for row in held])
+        latency[place] = _mean(weights, [_number(name, row, "latency_s", most=math.inf) for row in held])
+        trials[place] = sum(weights)
+    return score, cost, latency, trials
+
+
+def _number(name: str, row: Row, column: str, *, most: float) -> float:
+    """A value from 0 to `most`; NaN when there is none."""
+    value = row.get(column)
+    if value is None:
+        return math.nan
+    try:
+        found = float(value)
+    except (TypeError, ValueError) as fault:
+        raise Broken(f"{name}: {column} is {value!r} for query {row['query_id']}, and no number.") from fault
+    if found < 0 or found > most or math.isinf(found):
+        wanted = "it must be from 0 to 1" if most == 1.0 else "it must be 0 or more"
+        raise Broken(f"{name}: {column} is {value!r} for query {row['query_id']}; {wanted}.")
+    return found
+
+
+def _mean(weights: Sequence[float], values: Sequence[float]) -> float:
+    known = [(weight, value) for weight, value in zip(weights, values, strict=True) if not math.isnan(value)]
+    total = sum(weight for weight, _ in known)
+    return sum(weight * value for weight, value in known) / total if known else math.nan
 
 
 def _models(models: Sequence[str], score: Matrix, cost: Matrix, *, fixed: bool) -> tuple[list[int], dict[str, str]]:

@@ -1,12 +1,16 @@
 """Promise-keeping: plans fitted on a part of the data, promised on another, judged on a third."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import betaincinv
 
 from fw_gateway.bench.data import Table
+from fw_gateway.bench.held_out import best_single, chosen
+from fw_gateway.bench.routers import Router, guarded
 from fw_policies.certify.bounds import lower_mean, upper_mean
 from fw_policies.certify.sequence import fixed_sequence
 from fw_policies.search.programme import Problem, Solution, solve
@@ -14,13 +18,14 @@ from fw_policies.search.shrink import shrunk
 
 Matrix = NDArray[np.float64]
 Rows = NDArray[np.int64]
-Who = Literal["naive", "calibrated", "ours"]
+Who = Literal["naive", "calibrated", "ours", "router"]
 
 SPLITS = 40
 DELTA = 0.1
 MARGINS = tuple(np.linspace(4.0, -0.5, 28))
 """Caution of the plans of a path, in standard errors of what will be tested: from the most cautious to the boldest."""
 PARTS = 3
+MANY = 2000
 FIT, CALIBRATE = 0.4, 0.2
 
 
@@ -57,34 +62,95 @@ class Kept:
     """Mean cost per query in US dollars over all splits, declined ones at the price of what then serves."""
     cost_answered: float
     """Over the splits that were answered; NaN when none was."""
+    costs: tuple[float, ...] = ()
+    """Of each split."""
+
+
+def share(broken: int, splits: int) -> tuple[float, float]:
+    """A 90 % interval of the share of promises that are broken (Clopper and Pearson, 1934). Splits share queries: it is a guide."""
+    low = float(betaincinv(broken, splits - broken + 1, 0.05)) if broken else 0.0
+    high = float(betaincinv(broken + 1, splits - broken, 0.95)) if broken < splits else 1.0
+    return low, high
+
+
+def dearer(mine: Kept, other: Kept) -> float:
+    """By how many standard errors of the difference, split by split, the first costs more."""
+    apart = np.array(mine.costs) - np.array(other.costs)
+    error = float(apart.std(ddof=1)) / np.sqrt(len(apart)) if len(apart) > 1 else 0.0
+    mean = float(apart.mean())
+    return mean / error if error > 0 else (np.inf if mean > 1e-15 else 0.0)
 
 
 def keep(table: Table, ask: Ask, who: Who, *, seed: int = 0, splits: int = SPLITS) -> Kept:
     """Make and judge promises over random splits of the queries: 40 % fit, 20 % calibrate, 40 % test."""
-    broken = below = answered = 0
-    costs, when_answered = [], []
+    assert table.cost is not None  # noqa: S101 - callers ask only of tables with costs
+    told: list[Told] = []
     for number in range(splits):
         rng = np.random.default_rng((seed, number))
-        rows = rng.permutation(len(table.queries))
-        seen, test = rows[: round(len(rows) * (FIT + CALIBRATE))], rows[round(len(rows) * (FIT + CALIBRATE)) :]
+        seen, test = _halves(table, rng)
         served = _serve(table, ask, who, seen, rng=rng)
         weights = served.weights[table.step[test]]
-        values = (weights * table.score[test]).sum(1)
-        assert table.cost is not None  # noqa: S101 - callers ask only of tables with costs
         cost = float((weights * table.cost[test]).sum(1).mean())
-        costs.append(cost)
-        if not served.promised:
-            continue
-        answered += 1
-        when_answered.append(cost)
-        missing = _missing(values, ask.quality)
+        missing = _missing((weights * table.score[test]).sum(1), ask.quality)
         if ask.limit is not None and table.latency is not None:
             late = (weights * (table.latency[test] > ask.limit)).sum(1)
             missing = max(missing, _missing(-late, -ask.late))
-        below += missing > 0
-        broken += missing > 1.64
-    mean = float(np.mean(when_answered)) if when_answered else float("nan")
-    return Kept(who, ask, broken, below, answered, splits, float(np.mean(costs)), mean)
+        told.append((missing if served.promised else None, cost))
+    return _kept(who, ask, told)
+
+
+def estimated(
+    table: Table, vectors: Matrix, router: Router, asks: Sequence[Ask], *, seed: int = 0, splits: int = SPLITS
+) -> list[Kept]:
+    """Promises that a router makes by its own estimates: the cheapest trade whose expected mean quality reaches the floor, promised outright.
+
+    It is fitted on the 60 % that others make a plan of, and serves each query of the other 40 % by itself.
+    """
+    assert table.cost is not None  # noqa: S101
+    told: list[list[Told]] = [[] for _ in asks]
+    for number in range(splits):
+        seen, test = (np.sort(rows) for rows in _halves(table, np.random.default_rng((seed, number))))
+        found = guarded(router)(table, vectors, seen, test)
+        part, row = table.part(test), np.arange(len(test))
+        costs = found.cost if found.cost is not None else np.broadcast_to(table.cost[seen].mean(0), found.quality.shape)
+        picks = chosen(table.part(seen), found.quality, costs)
+        hoped, paid = found.quality[row, picks].mean(1), costs[row, picks].mean(1)
+        best = best_single(table.part(seen))
+        assert part.cost is not None  # noqa: S101
+        for mine, ask in zip(told, asks, strict=True):
+            able = np.flatnonzero(hoped >= ask.quality)
+            if not len(able):
+                mine.append((None, float(part.cost[:, best].mean())))
+                continue
+            pick = picks[able[paid[able].argmin()]]
+            mine.append((_missing(part.score[row, pick], ask.quality), float(part.cost[row, pick].mean())))
+    return [_kept("router", ask, mine) for ask, mine in zip(asks, told, strict=True)]
+
+
+Told = tuple[float | None, float]
+"""Of one split: by how many standard errors the promise was missed (None: none was made), and the cost per query."""
+
+
+def _halves(table: Table, rng: np.random.Generator) -> tuple[Rows, Rows]:
+    """Queries that make a plan, and queries that judge it."""
+    rows = rng.permutation(len(table.queries))
+    cut = round(len(rows) * (FIT + CALIBRATE))
+    return rows[:cut], rows[cut:]
+
+
+def _kept(who: Who, ask: Ask, told: Sequence[Told]) -> Kept:
+    made = [(missing, cost) for missing, cost in told if missing is not None]
+    return Kept(
+        who,
+        ask,
+        broken=sum(missing > 1.64 for missing, _ in made),
+        below=sum(missing > 0 for missing, _ in made),
+        answered=len(made),
+        splits=len(told),
+        cost=float(np.mean([cost for _, cost in told])),
+        cost_answered=float(np.mean([cost for _, cost in made])) if made else float("nan"),
+        costs=tuple(cost for _, cost in told),
+    )
 
 
 def _missing(values: NDArray[np.float64], floor: float) -> float:
@@ -100,7 +166,7 @@ def _serve(table: Table, ask: Ask, who: Who, seen: Rows, *, rng: np.random.Gener
         return Served(found.weights, promised=True) if found is not None else _declined(table, ask, seen, rng)
     cut = round(len(seen) * FIT / (FIT + CALIBRATE))
     if who == "calibrated":
-        return _calibrated(table, ask, (seen[:cut], seen[cut:]), rng)
+        return _calibrated(table, ask, (seen[:cut], seen[cut:]), rng) or _declined(table, ask, seen, rng)
     return _certified(table, ask, seen, rng)
 
 
@@ -131,9 +197,16 @@ def _path(table: Table, rows: Rows, ask: Ask, tested: int) -> list[Solution | No
 
 def _holds(values: Matrix, late: Matrix | None, ask: Ask, rng: np.random.Generator) -> bool:
     """Whether both promises are proven at 1 − δ: together still at 1 − δ (intersection–union)."""
-    if lower_mean(values, DELTA, rng, draws=2000) < ask.quality:
+    if lower_mean(_fewer(values, up=False), DELTA, rng, draws=2000) < ask.quality:
         return False
-    return late is None or upper_mean(late, DELTA, rng, draws=2000) <= ask.late
+    return late is None or upper_mean(_fewer(late, up=True), DELTA, rng, draws=2000) <= ask.late
+
+
+def _fewer(values: Matrix, *, up: bool) -> Matrix:
+    """Many values rounded to thousandths, to the side on which a bound stays one: its time grows with their number."""
+    if len(values) <= MANY:
+        return values
+    return (np.ceil(values * 1000) if up else np.floor(values * 1000)) / 1000
 
 
 def _values(table: Table, ask: Ask, rows: Rows, weights: Matrix) -> tuple[Matrix, Matrix | None]:
@@ -144,8 +217,8 @@ def _values(table: Table, ask: Ask, rows: Rows, weights: Matrix) -> tuple[Matrix
     return (own * table.score[rows]).sum(1), late
 
 
-def _calibrated(table: Table, ask: Ask, parts: tuple[Rows, Rows], rng: np.random.Generator) -> Served:
-    """The anchor: of all plans whose bound on the calibration part holds, the cheapest. Best of several: a little too bold."""
+def _calibrated(table: Table, ask: Ask, parts: tuple[Rows, Rows], rng: np.random.Generator) -> Served | None:
+    """The anchor: of all plans whose bound on the calibration part holds, the cheapest; None: none does. Best of several: a little too bold."""
     fit, check = parts
     able = [
         plan
@@ -153,7 +226,7 @@ def _calibrated(table: Table, ask: Ask, parts: tuple[Rows, Rows], rng: np.random
         if plan is not None and _holds(*_values(table, ask, check, plan.weights), ask, rng)
     ]
     if not able:
-        return _declined(table, ask, check, rng)
+        return None
     return Served(min(able, key=lambda plan: plan.cost).weights, promised=True)
 
 
@@ -172,15 +245,14 @@ def _certified(table: Table, ask: Ask, seen: Rows, rng: np.random.Generator) -> 
 
     def holds(index: int) -> bool:
         plans = [path[index] for path in paths]
-        values, late = [], []
+        values, late = [], list[Matrix]()
         for plan, part in zip(plans, parts, strict=True):
             if plan is None:
                 raise AssertionError("the order holds only margins that every part has a plan for")
             found = _values(table, ask, part, plan.weights)
             values.append(found[0])
-            late.append(found[1])
-        slow = np.concatenate([one for one in late if one is not None]) if ask.limit is not None else None
-        return _holds(np.concatenate(values), slow, ask, rng)
+            late.extend(one for one in found[1:] if one is not None)
+        return _holds(np.concatenate(values), np.concatenate(late) if late else None, ask, rng)
 
     passed = fixed_sequence(order, holds)
     if passed.last is None:
@@ -189,9 +261,16 @@ def _certified(table: Table, ask: Ask, seen: Rows, rng: np.random.Generator) -> 
     return Served(np.mean([plan.weights for plan in mixed if plan is not None], axis=0), promised=True)
 
 
+def _best(table: Table, rows: Rows) -> Rows:
+    """Models by their mean score, the highest first; of equals the cheapest."""
+    assert table.cost is not None  # noqa: S101
+    found: Rows = np.lexsort((table.cost[rows].mean(0), -table.score[rows].mean(0)))
+    return found
+
+
 def _declined(table: Table, ask: Ask, check: Rows, rng: np.random.Generator) -> Served:
     """No promise: the best single model serves, the first by its mean that passes a bound of its own; else simply the best."""
-    order = np.argsort(-table.score[check].mean(0), kind="stable")
+    order = _best(table, check)
     for model in order:
         late = None if ask.limit is None or table.latency is None else (table.latency[check, model] > ask.limit) * 1.0
         if _holds(table.score[check, model], late, ask, rng):

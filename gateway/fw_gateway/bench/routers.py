@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fw_gateway.bench.data import Table
+from fw_gateway.bench.data import Table, Unusable
 from fw_policies.search import residual
 from fw_policies.search.shrink import shrunk
 
@@ -45,8 +45,8 @@ Router = Callable[[Known, Asked], Expected]
 def ours(known: Known, asked: Asked) -> Expected:
     """Step and model by empirical Bayes, plus the text's residual with the weight that leave-one-out gives it."""
     table = known.table
-    found = residual.fit(table.score, table.step, len(table.steps), known.vectors)
-    return Expected(found.at(asked.vectors, asked.step), _cost(known, asked))
+    found = residual.fit(table.score, table.step, len(table.steps), residual.Texts(known.vectors, table.texts))
+    return Expected(found.at(residual.Texts(asked.vectors, asked.texts), asked.step), _cost(known, asked))
 
 
 def by_step(known: Known, asked: Asked) -> Expected:
@@ -82,21 +82,34 @@ def leaks(
 ) -> bool:
     """Whether estimates depend on the outcomes that they are judged by.
 
-    Runs the router twice on one split; the second time the held-out outcomes are noise. Estimates that differ have seen them.
+    Runs the router twice on one split; the second time the held-out scores and costs are noise. Estimates that differ have seen them.
     """
     rows = rng.permutation(len(table.queries))
     fit, ask = np.sort(rows[len(rows) // 5 :]), np.sort(rows[: len(rows) // 5])
-    noisy = table.score.copy()
-    noisy[ask] = rng.random((len(ask), len(table.models)))
+    noise = rng.random((len(ask), len(table.models)))
+    noisy, dearer = table.score.copy(), None if table.cost is None else table.cost.copy()
+    noisy[ask] = noise
+    if dearer is not None:
+        dearer[ask] *= 1 + noise
     first = router(table, vectors, fit, ask)
-    second = router(replace(table, score=noisy), vectors, fit, ask)
+    second = router(replace(table, score=noisy, cost=dearer), vectors, fit, ask)
+    if first.cost is not None and second.cost is not None and not np.array_equal(first.cost, second.cost):
+        return True
     return not np.array_equal(first.quality, second.quality)
 
 
 def guarded(router: Router) -> Callable[[Table, Matrix, Rows, Rows], Expected]:
-    """A router behind the blindfold."""
+    """A router behind the blindfold.
+
+    Running it raises `Unusable` when it does not answer with a number for every query and model.
+    """
 
     def run(table: Table, vectors: Matrix, fit: Rows, ask: Rows) -> Expected:
-        return router(*blind(table, vectors, fit, ask))
+        found = router(*blind(table, vectors, fit, ask))
+        wanted = len(ask), len(table.models)
+        for values in (found.quality,) if found.cost is None else (found.quality, found.cost):
+            if np.shape(values) != wanted or not np.isfinite(values).all():
+                raise Unusable(f"{table.name}: the router must answer with finite numbers of shape {wanted}.")
+        return found
 
     return run

@@ -3,7 +3,7 @@
 import importlib
 import importlib.util
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -11,9 +11,12 @@ from types import ModuleType
 import numpy as np
 
 from fw_gateway.bench import judge, plots, routers
-from fw_gateway.bench.data import Table, Unusable, discover, read, table
+from fw_gateway.bench.calibration import Calibration
+from fw_gateway.bench.data import Broken, Table, Unusable, discover, read, table
 from fw_gateway.bench.gate import Gate, at_least, unmeasured
-from fw_gateway.bench.held_out import Saves
+from fw_gateway.bench.held_out import Saves, best_single
+from fw_gateway.bench.judge import Case
+from fw_gateway.bench.pacing import Paced, pacing
 from fw_gateway.bench.promises import Kept
 from fw_gateway.bench.sets import load, routellm
 from fw_gateway.catalog.text import embed
@@ -28,13 +31,27 @@ SIZES = {"mmlu": (14037, 0.806, 0.681), "gsm8k": (1307, 0.858, 0.637)}
 
 
 @dataclass(slots=True)
+class Drawn:
+    """What the pictures of a set show."""
+
+    saves: Saves | None = None
+    calibrations: list[Calibration] = field(default_factory=list)
+    """The router's, and the step's mean."""
+    promises: list[list[Kept]] = field(default_factory=list)
+    """Per promise: naive, calibrated, and the router."""
+    paced: Paced | None = None
+
+
+@dataclass(slots=True)
 class Verdict:
     """Everything that was measured."""
 
+    router: str = "ours"
     gates: list[Gate] = field(default_factory=list)
-    saves: dict[str, tuple[Table, Saves]] = field(default_factory=dict)
-    promises: dict[str, list[list[Kept]]] = field(default_factory=dict)
+    drawn: dict[str, Drawn] = field(default_factory=dict)
+    """By set."""
     skipped: dict[str, str] = field(default_factory=dict)
+    """Sets that were not judged, and why; those that are broken have missed a gate, too."""
 
 
 def router(name: str) -> routers.Router:
@@ -87,60 +104,76 @@ def bench(folder: Path, *, route: str = "ours", effort: Effort | None = None, sa
         Unusable: the folder has no sets, or the router cannot be loaded.
     """
     effort = effort or Effort()
+    names = discover(folder)
+    verdict = Verdict(route)
     chosen = router(route)
-    verdict = Verdict()
-    for name in discover(folder):
-        say(name)
+    for number, name in enumerate(names, 1):
+        say(f"{name}: set {number} of {len(names)}")
         try:
-            if name == ROUTELLM:
-                verdict.gates.extend(_routellm(folder, chosen, effort))
+            if name == ROUTELLM and (gates := _routellm(folder, chosen, effort)):
+                verdict.gates.extend(gates)
                 continue
-            _one(folder, load(folder, name), chosen, effort, verdict=verdict, say=say)
+            found, known = load(folder, name)
+            case = Case(found, known, embed(found.texts), chosen)
+            verdict.drawn[name] = _one(folder, case, effort, verdict=verdict, say=say)
         except Unusable as fault:
             verdict.skipped[name] = str(fault)
+            passed = False if isinstance(fault, Broken) else None
+            verdict.gates.append(Gate("can be judged", name, None, None, None, passed, note=str(fault)))
     return verdict
 
 
-def _one(folder: Path, found: Table, chosen: routers.Router, effort: Effort, *, verdict: Verdict, say: Say) -> None:
-    vectors = embed(found.texts)
-    rng = np.random.default_rng(effort.seed)
-    if routers.leaks(routers.guarded(chosen), found, vectors, rng):
-        verdict.gates.append(
-            Gate(
-                "no leak",
-                found.name,
-                None,
-                None,
-                None,
-                passed=False,
-                note="estimates depend on the outcomes they are judged by",
-            )
-        )
-        return
-    if found.cost is None:
-        verdict.gates.append(unmeasured("save@99", found.name, "the set has no costs"))
-        return
-    say(f"{found.name}: savings on held-out queries, {len(found.queries)} × {len(found.models)}")
-    gates, mine = judge.saving(found, vectors, chosen, seeds=effort.seeds)
-    verdict.gates.extend(gates)
-    verdict.saves[found.name] = (found, mine)
-    for gate, kept in judge.promising(found, seed=effort.seed, splits=effort.splits, say=say):
-        verdict.gates.append(gate)
-        if kept:
-            verdict.promises.setdefault(found.name, []).append(kept)
-    if found.name == "holmesgpt_sre":
-        verdict.gates.append(judge.quarantine(read(folder, found.name)[0], seed=effort.seed))
-    if found.name == "bfcl_2024_08":
-        verdict.gates.append(judge.infeasible(found, seed=effort.seed, splits=effort.splits))
-    if len(found.queries) >= judge.FEWEST:
-        say(f"{found.name}: what-if and pacing")
-        verdict.gates.extend(judge.off_policy(found, seed=effort.seed, repetitions=effort.repetitions))
-        verdict.gates.extend(judge.pacing(found, seed=effort.seed))
+def _one(folder: Path, case: Case, effort: Effort, *, verdict: Verdict, say: Say) -> Drawn:
+    """The gates of a set, into the verdict as they are known, and what is to be drawn of it."""
+    table, gates, drawn = case.table, verdict.gates, Drawn()
+    say(f"{table.name}: {len(table.queries)} queries × {len(table.models)} models, steps: {len(table.steps)}; savings")
+    if routers.leaks(routers.guarded(case.router), table, case.vectors, np.random.default_rng(effort.seed)):
+        why = "estimates depend on the outcomes they are judged by, or on chance"
+        gates.append(Gate("no leak", table.name, None, None, None, passed=False, note=why))
+        return drawn
+    step = None
+    if _priced(table):
+        found, drawn.saves, step = judge.saving(case, seeds=effort.seeds)
+        gates.extend(found)
+    else:
+        why = "the set has no costs" if table.cost is None else "the best single model costs nothing"
+        gates.extend(unmeasured(label, table.name, why) for label in ("save@99", "promises broken"))
+    gate, drawn.calibrations = judge.calibrated(case, drawn.saves, step, seed=effort.seed)
+    gates.append(gate)
+    if drawn.saves is not None:
+        own = verdict.router != "ours"
+        for gate, kept in judge.promising(case, own=own, seed=effort.seed, splits=effort.splits, say=say):
+            gates.append(gate)
+            if kept:
+                drawn.promises.append(kept)
+    if case.known is not None:
+        gates.extend(_special(folder, table, effort))
+    if len(table.queries) >= judge.FEWEST:
+        say(f"{table.name}: what-if and pacing")
+        gates.extend(judge.off_policy(case, seed=effort.seed, repetitions=effort.repetitions))
+        if drawn.saves is not None:
+            found, drawn.paced = pacing(table, seed=effort.seed)
+            gates.extend(found)
+    return drawn
+
+
+def _priced(table: Table) -> bool:
+    return table.cost is not None and float(table.cost[:, best_single(table)].mean()) > 0
+
+
+def _special(folder: Path, table: Table, effort: Effort) -> Iterator[Gate]:
+    """What is asked of one public set alone."""
+    if table.name == "holmesgpt_sre":
+        yield judge.quarantine(read(folder, table.name)[0], seed=effort.seed)
+    if table.name == "bfcl_2024_08":
+        yield judge.infeasible(table, seed=effort.seed, splits=effort.splits)
 
 
 def _routellm(folder: Path, chosen: routers.Router, effort: Effort) -> list[Gate]:
-    """RouteLLM's own metric on its own data: first that the metric is theirs, then what 1,500 labels give."""
+    """RouteLLM's own metric on its own data: first that the metric is theirs, then what 1,500 labels give. Nothing: it is another set."""
     rows, queries = read(folder, ROUTELLM)
+    if not {"mmlu", "gsm8k"} <= {row.get("benchmark") for row in rows} or len(queries) < SIZES["mmlu"][0]:
+        return []
     gates = []
     for benchmark, (size, strong, weak) in SIZES.items():
         found = table(ROUTELLM, rows, queries, routellm(benchmark, queries))
@@ -192,4 +225,14 @@ def write(verdict: Verdict, out: Path) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     path = out / "gates.json"
     path.write_text(json.dumps([gate.plain() for gate in verdict.gates], indent=2, ensure_ascii=False) + "\n")
-    return [path, *plots.draw(verdict.saves, verdict.promises, out)]
+    files = [path]
+    for name, drawn in verdict.drawn.items():
+        if drawn.saves is not None:
+            files.append(plots.frontiers(name, drawn.saves.fronts, out))
+        if drawn.calibrations:
+            files.append(plots.calibrated(name, drawn.calibrations, out))
+        if drawn.promises:
+            files.append(plots.promised(name, drawn.promises, out))
+        if drawn.paced is not None:
+            files.append(plots.paced(name, drawn.paced, out))
+    return files

@@ -1,7 +1,7 @@
 """The public sets whose figures are known, read as those figures were made; any other set is read plainly."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from fw_gateway.bench.data import Reading, Row, Table, read, table
@@ -30,7 +30,9 @@ class Known:
     """What the best simple router reached."""
     asks: tuple[tuple[Ask, float | None], ...] = ()
     """Promises to keep, each with the calibrated plan's published cost."""
-    notes: Mapping[str, str] = field(default_factory=dict)
+    columns: frozenset[str] = frozenset()
+    """Of the outcomes, without which a set of this name is another set."""
+    models: frozenset[str] = frozenset()
 
 
 def _bfcl(queries: Mapping[str, Row]) -> Reading:
@@ -66,23 +68,27 @@ def routellm(benchmark: str, queries: Mapping[str, Row]) -> Reading:
 KNOWN: Mapping[str, Known] = {
     "bfcl_2024_08": Known(
         _bfcl, (0.65, 0.92, None), (0.650, 0.918, None),
-        ((Ask(0.84, 3.0), 0.00015), (Ask(0.86, 3.0), 0.00046), (Ask(0.88, 3.0), 0.00102)),
+        ((Ask(0.84, 3.0), 0.00015), (Ask(0.86, 3.0), 0.00046), (Ask(0.88, 3.0), 0.00102)), models=BFCL,
     ),
     "openhands_index": Known(
         _openhands, (0.42, None, 0.65), (0.395, None, 0.625),
-        ((Ask(0.70), 0.150), (Ask(0.75), 0.366), (Ask(0.80), 0.720), (Ask(0.85), 1.281)),
+        ((Ask(0.70), 0.150), (Ask(0.75), 0.366), (Ask(0.80), 0.720), (Ask(0.85), 1.281)), frozenset({"agent"}),
     ),
-    "holmesgpt_sre": Known(_holmes, (0.021, 0.058, 0.129), (0.0, 0.018, 0.090)),
-    "tau2_support": Known(_tau2, anchors=(0.0, 0.105, 0.347)),
+    "holmesgpt_sre": Known(_holmes, (0.021, 0.058, 0.129), (0.0, 0.018, 0.090), columns=frozenset({"run"})),
+    "tau2_support": Known(_tau2, anchors=(0.0, 0.105, 0.347), columns=frozenset({"scaffold"}), models=TAU2),
 }  # fmt: skip
 
 
-def load(folder: Path, name: str) -> Table:
-    """A set as its figures were made, or plainly.
+def load(folder: Path, name: str) -> tuple[Table, Known | None]:
+    """A set as its figures were made, with what is known of it; or plainly, when only its name is that of a known one.
 
     Raises:
         Unusable: it cannot be judged.
     """
     rows, queries = read(folder, name)
     known = KNOWN.get(name)
-    return table(name, rows, queries, known.reading(queries) if known is not None else None)
+    if known is None or not rows:
+        return table(name, rows, queries), None
+    if known.columns <= set(rows[0]) and known.models <= {row["model"] for row in rows}:
+        return table(name, rows, queries, known.reading(queries)), known
+    return table(name, rows, queries), None

@@ -11,7 +11,9 @@ from fw_gateway.cli.options import Json
 
 group = typer.Typer(help="Benches on data that nobody here made.", no_args_is_help=True)
 EXAMPLES = (
-    "Examples: fw bench route --data outcomes/ --out verdict/; fw bench route --data outcomes/ --router mine:route"
+    "Examples: fw bench route --data outcomes/ --out verdict/; fw bench route --data outcomes/ --quick --json; "
+    "fw bench route --data outcomes/ --router examples/routers.py:naive_lp. Exit codes: 0 all met, 1 a gate missed or a set broken, "
+    "2 no sets or no such router. More: docs/promise-bench.md."
 )
 
 
@@ -30,12 +32,14 @@ def route(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Where gates.json and the pictures go; it is made.")] = Path("verdict"),
-    router: Annotated[str, typer.Option(help="ours, by_step, nearest, or MODULE:FUNCTION.")] = "ours",
+    router: Annotated[str, typer.Option(help="ours, by_step, nearest, MODULE:FUNCTION or FILE.py:FUNCTION.")] = "ours",
     seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
-    quick: Annotated[bool, typer.Option("--quick", help="One seed, eight splits: to see that it runs.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One seed, eight splits, forty logs: to see that it runs.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Broken promises first: every gate on every set of a folder; exit 1 when one is missed."""
+    """Judge the optimizer, or another router, on every set of a folder: broken promises first."""
     try:
         from fw_gateway.bench import run  # noqa: PLC0415 - numpy and more, for this command alone
         from fw_gateway.bench.data import Unusable  # noqa: PLC0415 - as above
@@ -78,10 +82,15 @@ def _table(verdict: Any, files: list[Path]) -> None:
         for gate in sorted(verdict.gates, key=lambda gate: not gate.gate.startswith("promises broken"))
     ]
     output.table(["", "gate", "data", "ours", "anchor", "target"], rows)
+    for gate in verdict.gates:
+        if gate.passed is False and gate.data not in verdict.skipped:
+            output.line(f"missed   {gate.gate}, {gate.data}: {gate.note}")
     for name, why in verdict.skipped.items():
         output.line(f"skipped  {name}: {why}")
     for path in files:
         output.line(f"written  {path}")
+    passed = [gate.passed for gate in verdict.gates]
+    output.line(f"{passed.count(True)} gates met, {passed.count(False)} missed, {passed.count(None)} not judged")
 
 
 def _figure(value: float | None, unit: str) -> str:

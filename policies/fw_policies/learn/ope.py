@@ -194,23 +194,18 @@ def _crossfit(log: Log, target: Floats, rng: np.random.Generator) -> tuple[Float
     """
     unit = np.arange(len(log.step)) if log.cluster is None else np.unique(log.cluster, return_inverse=True)[1]
     fold = rng.permutation(int(unit.max()) + 1)[unit] % FOLDS
-    model, direct = np.zeros(len(unit)), np.zeros(len(unit))
-    for number in range(FOLDS):
-        here = fold == number
-        means = _means(log, ~here, target.shape)
-        model[here] = means[log.step[here], log.arm[here]]
-        direct[here] = (means * target).sum(axis=1)[log.step[here]]
-    return model, direct
+    shape = (FOLDS, *target.shape)
+    place = np.ravel_multi_index((fold, log.step, log.arm), shape)
+    counts, sums = (np.bincount(place, what, math.prod(shape)).reshape(shape) for what in (None, log.value))
+    means = _means(counts.sum(axis=0) - counts, sums.sum(axis=0) - sums)
+    return means[fold, log.step, log.arm], (means * target).sum(axis=2)[fold, log.step]
 
 
-def _means(log: Log, rows: NDArray[np.bool_], shape: tuple[int, ...]) -> Floats:
-    """Mean per (step, arm), shrunk to the arm's, which is shrunk to the mean of all."""
-    counts, sums = np.zeros(shape), np.zeros(shape)
-    np.add.at(counts, (log.step[rows], log.arm[rows]), 1.0)
-    np.add.at(sums, (log.step[rows], log.arm[rows]), log.value[rows])
-    overall = sums.sum() / max(1.0, counts.sum())
-    arms = (sums.sum(axis=0) + PSEUDO * overall) / (counts.sum(axis=0) + PSEUDO)
-    shrunk: Floats = (sums + PSEUDO * arms) / (counts + PSEUDO)
+def _means(counts: Floats, sums: Floats) -> Floats:
+    """Mean per (fold, step, arm), shrunk to the arm's, which is shrunk to the mean of all."""
+    overall = sums.sum(axis=(1, 2)) / np.maximum(1.0, counts.sum(axis=(1, 2)))
+    arms = (sums.sum(axis=1) + PSEUDO * overall[:, None]) / (counts.sum(axis=1) + PSEUDO)
+    shrunk: Floats = (sums + PSEUDO * arms[:, None]) / (counts + PSEUDO)
     return shrunk
 
 

@@ -196,7 +196,8 @@ def pace(
 
     Keys: calls; binding (each step's best in hindsight would overspend); spent; budget; error (|spent - budget| / budget); ceiling_kept;
     declined; quality (0 for what was declined); shares by arm; adoption: calls from the arrival until the new model's share of the last
-    50 exceeds half of its share of the last quarter. None when it never does, or is not used in the end.
+    50 exceeds half of its share of the last quarter. None when it never does, or is not used in the end. trail: spent after each call;
+    taken: the arm of each call, -1 for what was declined.
     """
     settings, replay = settings or Settings(), replay or Replay()
     rng = np.random.default_rng(seed)
@@ -210,7 +211,7 @@ def pace(
         state = learn(state, where, cost=float(costs[row, arm]), quality=float(qualities[row, arm]), settings=settings)
     # What a call can cost at most: in the gateway the limit of output tokens times the price, here the dearest call of the arm.
     caps = costs.max(axis=0)
-    taken = np.full(n, -1, dtype=np.int64)
+    taken, trail = np.full(n, -1, dtype=np.int64), np.zeros(n)
     quality = 0.0
     for at, row in enumerate(np.resize(order[replay.warm :], n)):
         step = int(index[row])
@@ -218,12 +219,14 @@ def pace(
         drawn = draw(state, step, there, rng=rng, settings=settings)
         if drawn.arm is None:
             state = spend(state, 0.0, settings=settings)
+            trail[at] = state.spent
             continue
         taken[at] = drawn.arm
         cost, gained = float(costs[row, drawn.arm]), float(qualities[row, drawn.arm])
         quality += gained
         state = spend(state, cost, settings=settings)
         state = learn(state, (step, drawn.arm), cost=cost, quality=gained, settings=settings)
+        trail[at] = state.spent
     return {
         "calls": n,
         "binding": _greedy_cost(costs, qualities, index) * n > budget,
@@ -235,6 +238,8 @@ def pace(
         "quality": quality / n,
         "adoption": None if replay.arrival is None else _adoption(taken, *replay.arrival),
         "shares": [float((taken == arm).mean()) for arm in range(len(caps))],
+        "trail": trail,
+        "taken": taken,
     }
 
 

@@ -50,6 +50,73 @@ class Solution:
 
 def solve(problem: Problem, floor: float) -> Solution | None:
     """The cheapest mixture per step whose estimated mean quality is at least `floor`; None when there is none."""
+    if problem.late is None and (problem.use is None or problem.capacity is None):
+        return _along_hulls(problem, floor)
+    return _by_programme(problem, floor)
+
+
+def _along_hulls(problem: Problem, floor: float) -> Solution | None:
+    """The same with a floor alone: a knapsack whose parts may be cut (Sinha and Zoltners, 1979), solved without a solver.
+
+    Each step starts at its cheapest plan; edges of the steps' hulls are taken by their cost per quality until the floor is reached.
+    """
+    hulls = [_hull(cost, quality) for cost, quality in zip(problem.cost, problem.quality, strict=True)]
+    if not all(hulls):
+        return None
+    weights = np.zeros(problem.cost.shape)
+    edges: list[tuple[float, int, int, int]] = []
+    for step, hull in enumerate(hulls):
+        weights[step, hull[0]] = 1.0
+        cost, quality = problem.cost[step, hull], problem.quality[step, hull]
+        edges.extend(zip(np.diff(cost) / np.diff(quality), [step] * len(hull), hull, hull[1:], strict=False))
+    short = floor - sum(
+        share * problem.quality[step, hull[0]]
+        for step, (share, hull) in enumerate(zip(problem.share, hulls, strict=True))
+    )
+    price = 0.0
+    for slope, step, old, new in sorted(edges, key=lambda edge: edge[0]):
+        if short <= 0:
+            break
+        gain = problem.share[step] * (problem.quality[step, new] - problem.quality[step, old])
+        part = 1.0 if gain <= short else short / gain
+        weights[step, old], weights[step, new] = 1 - part, part
+        short, price = short - gain, float(slope)
+    if short > 1e-9:
+        return None
+    used = weights > 0
+    return Solution(
+        weights,
+        float((problem.share[:, None] * weights * np.where(used, problem.cost, 0.0)).sum()),
+        float((problem.share[:, None] * weights * np.where(used, problem.quality, 0.0)).sum()),
+        price,
+        np.zeros(0),
+    )
+
+
+def _hull(cost: Vector, quality: Vector) -> list[int]:
+    """Plans on the non-decreasing convex hull, the cheapest first; empty when none may be chosen."""
+    hull: list[int] = []
+    for plan in np.lexsort((-quality, cost)):
+        if not (np.isfinite(cost[plan]) and np.isfinite(quality[plan])) or (
+            hull and quality[plan] <= quality[hull[-1]]
+        ):
+            continue
+        while len(hull) > 1 and _over(cost, quality, (hull[-2], hull[-1], int(plan))):
+            hull.pop()
+        hull.append(int(plan))
+    return hull
+
+
+def _over(cost: Vector, quality: Vector, three: tuple[int, int, int]) -> bool:
+    """Whether a mixture of the outer two is no dearer than the one between."""
+    low, middle, high = three
+    return bool(
+        (quality[middle] - quality[low]) * (cost[high] - cost[low])
+        <= (quality[high] - quality[low]) * (cost[middle] - cost[low])
+    )
+
+
+def _by_programme(problem: Problem, floor: float) -> Solution | None:
     steps, plans = problem.cost.shape
     may = np.isfinite(problem.cost) & np.isfinite(problem.quality)
     share = problem.share[:, None]
