@@ -37,7 +37,7 @@ def test_a_request_means_the_same_behind_chat(body: dict[str, Any]) -> None:
 @settings(max_examples=100, deadline=None)
 def test_a_request_means_the_same_behind_messages(body: dict[str, Any]) -> None:
     """All differences are at places that were named; that protocol has always a limit."""
-    found, lost = through(body, messages, system_anywhere=True)
+    found, lost = through(body, messages, manners=messages.Manners(system_anywhere=True))
     lost = [*lost, *(["max_output_tokens"] if body.get("max_output_tokens") is None else [])]
     assert meaning.differences(responses_meaning.request(body), responses_meaning.request(found), lost) == []
 
@@ -124,9 +124,8 @@ def test_a_request_of_messages_means_the_same_behind_responses(body: dict[str, A
     """All differences are at places that were named."""
     losses = Losses()
     wire = responses.write_request(messages.read_request(body), losses)
-    thinks = "budget" if body.get("thinking", {}).get("type") == "enabled" else "adaptive"
-    back = Losses()
-    found = messages.write_request(responses.read_request(wire), back, thinks=thinks, system_anywhere=True)
+    back, manners = Losses(), messages.Manners(system_anywhere=True)
+    found = messages.write_request(responses.read_request(wire), back, manners=manners)
     lost = widened(losses.names, body)
     assume(not back.names)
     assume(not any(f"messages[{n}]" in lost for n in range(len(body["messages"]))))  # the users around it would be one
@@ -152,5 +151,8 @@ def test_an_answer_of_messages_means_the_same_behind_responses(body: dict[str, A
     wire = responses.write_answer(messages.read_answer(body), losses, seed="1")
     found = messages.write_answer(responses.read_answer(wire), Losses())
     assert (
-        meaning.differences(meaning.messages_answer(body), meaning.messages_answer(found), [*losses.names, "id"]) == []
+        meaning.differences(
+            meaning.messages_answer(body, losses.names), meaning.messages_answer(found), [*losses.names, "id"]
+        )
+        == []
     )
