@@ -13,8 +13,9 @@ from fw_gateway.providers.splice import members
 
 NAMES = (
     "model", "messages", "tools", "n", "stream", "stream_options", "max_tokens", "max_completion_tokens", "max_output_tokens",
+    "temperature", "top_p", "seed", "stop", "tool_choice", "response_format",
 )  # fmt: skip
-"""What is asked of whom, and how much of it."""
+"""What is asked of whom, how much of it, and how."""
 _SPELT = re.compile(rb'"(' + "|".join(NAMES).encode() + rb')"\s*:')
 
 

@@ -8,6 +8,8 @@ import array
 import asyncio
 import fcntl
 import ipaddress
+import socket
+import struct
 import termios
 from collections import Counter
 from dataclasses import dataclass
@@ -146,16 +148,22 @@ class Connection(web.RequestHandler):
     def drop(self) -> None:
         """Forget what the client has not taken."""
         if self._channel is not None and self._channel.get_write_buffer_size():
-            self._channel.abort()
+            reset(self._channel)
 
     def _taking(self, channel: asyncio.Transport, now: float, limit: float) -> str:
         mark = (channel.get_write_buffer_size() + _unsent(channel), self._resumed)
         if mark != self._mark:
             self._mark, self._marked = mark, now
         elif now - self._marked >= limit:
-            channel.abort()  # to close it would be to wait until the client takes the rest
+            reset(channel)
             return "slow_reader"
         return ""
+
+
+def reset(channel: asyncio.Transport) -> None:
+    """End a connection with what the client has not taken: else we would keep that, or the kernel would, until it has."""
+    channel.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    channel.abort()
 
 
 def _unsent(channel: asyncio.Transport) -> int:
