@@ -143,7 +143,7 @@ def test_a_chat_answer_means_the_same_behind_responses(body: dict[str, Any]) -> 
     assert meaning.differences(meaning.chat_answer(body), meaning.chat_answer(found), [*losses.names, "id"]) == []
 
 
-@given(messages_bodies.answers)
+@given(messages_bodies.usual_answers)
 @settings(max_examples=100, deadline=None)
 def test_an_answer_of_messages_means_the_same_behind_responses(body: dict[str, Any]) -> None:
     """All differences are at places that were named."""

@@ -326,8 +326,10 @@ class Writer:
             self._leave(self._items[-1], item_status(self._ending(event)["status"], last=True))
 
     def _ending(self, finish: form.Finish) -> dict[str, Any]:
-        parts = (form.Refusal(""),) if self._refused else ()
-        choice = form.Choice(parts, finish.reason, finish.raw, finish.sequence)
+        called = any(item.value["type"] == "function_call" for item in self._items)
+        parts: list[form.Part] = [form.Refusal("")] if self._refused else []
+        parts += [form.ToolCall("", "", "")] if called else []
+        choice = form.Choice(tuple(parts), finish.reason, finish.raw, finish.sequence)
         ending = write_reason(choice, self._maker, Path("", self.losses, own=self._maker == NAME))
         # A stream that finished has ended, whatever else its last word was.
         return (
