@@ -458,6 +458,7 @@ def _observed(attempt: Attempt, watcher: Watcher) -> None:
 
 def _note(one: Try, watcher: Watcher, fault: Fault | None) -> None:
     attempt = one.attempt
+    attempt.lost = one.way.lost
     _observed(attempt, watcher)
     if fault is None:
         attempt.stream_outcome = "completed"

@@ -65,7 +65,7 @@ class Codec:
     """Raises Unreadable."""
     write_answer: Callable[[Answer, Losses, Making], dict[str, Any]]
     reader: Callable[[], Reader]
-    writer: Callable[[Making], Writer]
+    writer: Callable[[Making, Losses], Writer]
 
 
 def _to_chat(asked: Request, losses: Losses, quirks: Profile, longest: int | None) -> dict[str, Any]:
@@ -90,7 +90,9 @@ codecs: Final[Mapping[str, Codec]] = MappingProxyType(
                 chat.read_answer,
                 lambda answer, losses, made: chat.write_answer(answer, losses, seed=made.seed, created=made.created),
                 chat.Reader,
-                lambda made: chat.Writer(made.asked, seed=made.seed, created=made.created, source=made.maker),
+                lambda made, losses: chat.Writer(
+                    made.asked, seed=made.seed, created=made.created, source=made.maker, losses=losses
+                ),
             ),
             Codec(
                 responses.name,
@@ -101,7 +103,9 @@ codecs: Final[Mapping[str, Codec]] = MappingProxyType(
                     answer, losses, asked=made.asked, seed=made.seed, created=made.created
                 ),
                 responses.Reader,
-                lambda made: responses.Writer(made.asked, seed=made.seed, created=made.created, source=made.maker),
+                lambda made, losses: responses.Writer(
+                    made.asked, seed=made.seed, created=made.created, source=made.maker, losses=losses
+                ),
             ),
             Codec(
                 messages.name,
@@ -110,7 +114,7 @@ codecs: Final[Mapping[str, Codec]] = MappingProxyType(
                 messages.read_answer,
                 lambda answer, losses, made: messages.write_answer(answer, losses, seed=made.seed),
                 messages.Reader,
-                lambda made: messages.Writer(made.asked, seed=made.seed, source=made.maker),
+                lambda made, losses: messages.Writer(made.asked, seed=made.seed, source=made.maker, losses=losses),
             ),
         )
     }

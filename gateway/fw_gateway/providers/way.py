@@ -135,15 +135,16 @@ class Translated:
             self._asked = self._front.read_request(call.fields)
         except Unreadable as fault:
             raise BadRequest(fault.message, param=fault.param or None) from None
-        self._losses = Losses()
+        self._losses, self._untold = Losses(), Losses()
         self._making = Making(self._asked, call.decision_id, call.started_ns // 10**9, spoken)
         self._watching: Watcher | None = None
         self._begun: tuple[Reader, Writer, Frames] | None = None
 
     @property
     def lost(self) -> tuple[str, ...]:
-        """What could not be said."""
-        return tuple(self._losses.names)
+        """What could not be said: of the request as it stands there, of the answer so far with `answer.` before it."""
+        untold = (f"answer.{name}" for name in self._untold.names if name not in QUIET)
+        return (*self._losses.names, *untold)
 
     def headers(self) -> dict[str, str]:
         """None of the caller's: they are words of another protocol."""
@@ -166,12 +167,7 @@ class Translated:
             answer = self._back.read_answer(orjson.loads(body))
         except Unreadable as fault:
             return replace(found, problem=f"the upstream's answer cannot be read: {fault.message}"), b""
-        losses = Losses()
-        told = written(self._front.write_answer(answer, losses, self._making))
-        for name in losses.names:
-            if name not in QUIET:
-                self._losses.add(f"answer.{name}")
-        return found, told
+        return found, written(self._front.write_answer(answer, self._untold, self._making))
 
     def watcher(self) -> Watcher:
         """Watches the upstream's own protocol; all of its usage is wanted."""
@@ -203,7 +199,7 @@ class Translated:
 
     def _streams(self) -> "tuple[Reader, Writer, Frames]":
         if self._begun is None:
-            self._begun = self._back.reader(), self._front.writer(self._making), Frames()
+            self._begun = self._back.reader(), self._front.writer(self._making, self._untold), Frames()
         return self._begun
 
 
