@@ -2,26 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
+from fw_gateway.providers.dialects.messages.errors import error_body, status_of
 from fw_gateway.providers.splice import with_member, with_model
 from fw_gateway.providers.watching import Answer, Watcher, event, in_shape, loaded, number, text
 from fw_gateway.values import Usage
-
-KINDS: Final[Mapping[int, str]] = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    402: "billing_error",
-    403: "permission_error",
-    404: "not_found_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    504: "timeout_error",
-    529: "overloaded_error",
-}
-"""Status -> the type that Anthropic's clients know; other 4xx are invalid requests, other 5xx errors of the API."""
-EFFORTS: Final[Mapping[str, int]] = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 24576}
-"""Reasoning effort -> tokens to think with, where the protocol asks for a number."""
 
 
 def rewrite(body: bytes, fields: Mapping[str, Any], *, model: str, usage: bool) -> bytes:
@@ -71,8 +57,7 @@ def read_count(body: bytes) -> Answer:
 
 def error(found: Mapping[str, Any], status: int) -> dict[str, Any]:
     """An error in Anthropic's shape, from one in OpenAI's."""
-    kind = KINDS.get(status, "invalid_request_error" if status < 500 else "api_error")
-    return {"type": "error", "error": {"type": kind, "message": found["message"]}}
+    return error_body(status, found["message"])
 
 
 class MessagesWatcher(Watcher):
@@ -95,8 +80,7 @@ class MessagesWatcher(Watcher):
     def failure(self, error: Mapping[str, Any]) -> bytes:
         """An `error` event."""
         kind = text(error.get("type"))
-        kind = kind if kind in KINDS.values() else "timeout_error" if kind == "timeout_error" else "api_error"
-        return event({"type": "error", "error": {"type": kind, "message": error["message"]}}, "error")
+        return event(error_body(status_of(kind), error["message"], kind), "error")
 
     def _told(self, raw: bytes, name: str, data: str) -> bool:
         if self._ended:
