@@ -23,6 +23,8 @@ TOLD = frozenset(
         "x-fw-decision-id",
         "x-fw-model",
         "x-fw-cost",
+        "x-fw-lost",
+        "x-fw-estimated",
         "traceresponse",
     ]
 )
@@ -38,6 +40,7 @@ ASKED = frozenset(
         "authorization",
         "traceparent",
         "tracestate",
+        "x-request-timeout",  # what is left of the time, for servers of one's own
         "connection",
     ]
 )
