@@ -22,6 +22,7 @@ TOLD = frozenset(
         "x-should-retry",
         "x-fw-decision-id",
         "x-fw-model",
+        "x-fw-attempts",
         "x-fw-cost",
         "x-fw-lost",
         "x-fw-estimated",

@@ -226,3 +226,10 @@ async def test_models_are_listed_as_each_client_reads_them(client: Client, versi
         assert (await answer.json())["id"] == "one"
     async with client.session.get(client.url + "/v1/models/a/b", headers=version) as answer:
         assert answer.status == 404
+
+
+def test_a_message_begins_once() -> None:
+    """What an upstream begins again is not passed on: clients would begin anew with it."""
+    watcher = MessagesWatcher()
+    assert watcher.feed(ANTHROPIC[0] + ANTHROPIC[0] + b"".join(ANTHROPIC[1:])) == b"".join(ANTHROPIC[:-1])
+    assert watcher.complete

@@ -17,7 +17,7 @@ from fw_gateway.engine.choice import Chooser
 from fw_gateway.engine.facts import facts
 from fw_gateway.engine.journey import Asking, Committed, Exhausted, Journey, drive
 from fw_gateway.engine.pending import Pending
-from fw_gateway.engine.replies import cure, headers_of, lost, nobody, receipt, refusal, relayed, whole
+from fw_gateway.engine.replies import cure, headers_of, nobody, receipt, refusal, relayed, served, whole
 from fw_gateway.engine.shadows import Shadows
 from fw_gateway.engine.trying import Trying
 from fw_gateway.errors import (
@@ -257,9 +257,8 @@ class Engine:
         record = journey.record
         headers = headers_of(record)
         headers["Content-Type"] = found.content_type
-        headers["x-fw-model"] = found.attempt.target.model
         headers["Cache-Control"] = "no-cache"
-        headers |= lost(found.attempt)
+        headers |= served(record, found.attempt)
         body = self._streamed(journey, found, found.body)
         await anext(body)
         return Reply(found.status, headers, body, record)

@@ -35,9 +35,10 @@ def headers_of(record: Record) -> dict[str, str]:
     }
 
 
-def lost(attempt: Attempt) -> dict[str, str]:
-    """What of the exchange the upstream's protocol could not say, by where it stood; nothing where it could."""
-    return {"x-fw-lost": ", ".join(attempt.lost)[:LONGEST]} if attempt.lost else {}
+def served(record: Record, attempt: Attempt) -> dict[str, str]:
+    """Who answers, at which attempt, and what of the exchange its protocol could not say, by where it stood."""
+    found = {"x-fw-model": attempt.target.model, "x-fw-attempts": str(len(record.attempts))}
+    return {**found, "x-fw-lost": ", ".join(attempt.lost)[:LONGEST]} if attempt.lost else found
 
 
 def refusal(error: GatewayError, record: Record) -> Reply:
@@ -101,8 +102,7 @@ def whole(record: Record, found: Opened, body: bytes) -> Reply:
     """An answer that is there whole: as it came, or, of a stream that was held, all of its events at once."""
     headers = {**headers_of(record), **priced(record)}
     headers["Content-Type"] = found.content_type
-    headers["x-fw-model"] = found.attempt.target.model
-    headers |= lost(found.attempt)
+    headers |= served(record, found.attempt)
     if found.tail:
         headers["Cache-Control"] = "no-cache"
         if record.call.receipt:

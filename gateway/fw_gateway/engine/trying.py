@@ -204,4 +204,9 @@ class Trying:
 
 def _together(one: Target, other: Target) -> bool:
     """Whether two targets are of one group: replicas of a model at one provider, which fail together and share a retry budget."""
-    return one.model == other.model and one.provider == other.provider
+    return _named(one) == _named(other) and one.provider == other.provider
+
+
+def _named(target: Target) -> str:
+    """The model as the config names it, also where the caller's own name goes upstream in its place."""
+    return target.deployment.rpartition("@")[0]

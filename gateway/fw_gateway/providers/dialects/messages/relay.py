@@ -63,7 +63,7 @@ def error(found: Mapping[str, Any], status: int) -> dict[str, Any]:
 class MessagesWatcher(Watcher):
     """Watches a stream of message events."""
 
-    __slots__ = ("_reason",)
+    __slots__ = ("_begun", "_reason")
 
     INTEREST = (b'"message_', b'"error"', b'"ping"', b"event: error", b"event: message_", b"event:message_")
 
@@ -71,6 +71,7 @@ class MessagesWatcher(Watcher):
         """There is one answer, and its usage is part of it."""
         super().__init__()
         self._reason = ""
+        self._begun = False
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -102,7 +103,10 @@ class MessagesWatcher(Watcher):
             case "error":
                 self.error = in_shape(found.get("error") or found)
                 return False
+            case "message_start" if self._begun:
+                return False  # a message begins once
             case "message_start":
+                self._begun = True
                 message = found.get("message")
                 if isinstance(message, Mapping):
                     self.id = self.id or text(message.get("id"))
