@@ -89,8 +89,8 @@ class Upstream:
         return f"http://127.0.0.1:{self.port}/v1"
 
     def count(self, model: str) -> int:
-        """How often a model was asked."""
-        return sum(exchange.fields["model"] == model for exchange in self.log)
+        """How often a model was asked; an engine is also asked, without a body, how busy it is."""
+        return sum(exchange.fields["model"] == model for exchange in self.log if exchange.body)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection: requests one after another."""
