@@ -130,7 +130,7 @@ def stay(plan: Plan, model: str) -> Plan:
     targets = (*front, *(target for target in plan.targets if target not in front))
     plan = replace(
         plan, targets=targets, strategy="fall_back" if len(targets) > 1 else "single", outlook=may[0].outlook,
-        reason="baseline" if may[0].excluded else plan.reason, notes=explore.kept(plan), **explore.UNPROVEN,
+        reason="baseline" if may[0].excluded else plan.reason, notes=explore.unchosen(plan), **explore.UNPROVEN,
     )  # fmt: skip
     return note(plan, "sticky", f"{model} stays: it is what this began with")
 
@@ -164,4 +164,4 @@ def _armed(plan: Plan, index: int) -> Plan:
     total = sum(share for share, _ in plan.arms)
     share = weight / total
     said = f"arm {index + 1} of {len(plan.arms)}, drawn with probability {share:.3g}"
-    return note(replace(found, propensity=share), "mixture", said)
+    return note(found, "mixture", said, propensity=share)

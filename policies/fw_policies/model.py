@@ -168,6 +168,26 @@ class Outlook:
         """Not known."""
         return None
 
+    @property
+    def judged(self) -> tuple[float, float] | None:
+        """How often quality was reported, and the sum."""
+        return None if self.quality is None else (self.quality.n, self.quality.mean * self.quality.n)
+
+    @property
+    def memory(self) -> dict[Any, Any]:
+        """Nothing is kept."""
+        return {}
+
+    def mean(self, measure: str, input_tokens: int) -> float | None:
+        """Its own mean, whatever the size."""
+        found: Estimate | None = getattr(self, measure)
+        return None if found is None else found.mean
+
+    def count(self, measure: str) -> float:
+        """Observations behind one measure; 0: it is not known."""
+        found: Estimate | None = getattr(self, measure)
+        return 0 if found is None else found.n
+
     def spread(self, input_tokens: int, share: float) -> Mapping[str, tuple[float, float]]:
         """Not known from estimates alone."""
         return {}
@@ -216,6 +236,24 @@ class Known(Protocol):
         """Answers seen of the target at the step, whatever came of them."""
         ...
 
+    @property
+    def judged(self) -> tuple[float, float] | None:
+        """How often quality was reported, and the sum: had without the bounds of `quality`; None: never."""
+        ...
+
+    @property
+    def memory(self) -> dict[Any, Any]:
+        """What rules found out from it and may use again, for other requests and in later worlds; see `rules.ask.kept`."""
+        ...
+
+    def mean(self, measure: str, input_tokens: int) -> float | None:
+        """The mean of one measure of `at`, had without the rest. Of all measures, only cost depends on the size."""
+        ...
+
+    def count(self, measure: str) -> float:
+        """Observations behind one measure of `at`, whatever the size; 0: it is not known."""
+        ...
+
     def at(self, input_tokens: int) -> Outlook:
         """The outlook for a request of this size."""
         ...
@@ -247,6 +285,10 @@ class Candidate(NamedTuple):
     def cached(self) -> float | None:
         """The share of its input that is expected to come from the provider's cache; None: nobody reported any."""
         return self.known.cached
+
+    def mean(self, measure: str) -> float | None:
+        """What is expected of one measure for this request, had without the rest of the outlook."""
+        return self.known.mean(measure, self.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,8 +425,8 @@ class Estimates:
 
     def __init__(self) -> None:
         """Nothing is remembered yet."""
-        self.memory: dict[tuple[Any, ...], dict[str, Any]] = {}
-        """What rules found out from these estimates and may use again for other requests; see `rules.ask`."""
+        self.memory: dict[Any, Any] = {}
+        """What rules found out from these estimates and may use again for other requests; see `rules.ask.kept`."""
 
     def looking(self, facts: Facts, *, outcome: str = "", confidence: float = 0.90) -> "Callable[[Target], Known]":
         """What finds what is known of each target at this step."""

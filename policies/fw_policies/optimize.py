@@ -14,24 +14,14 @@ from fw_policies.rules import (
     hedge,
     locked,
     proofs,
-    requirements,
     verify,
     whole,
 )
-from fw_policies.rules.ask import Ask, Screen, is_hard
+from fw_policies.rules.ask import Ask, is_hard
+from fw_policies.rules.screens import able, screened
 from fw_policies.spec import Policy
 
 Rule = Callable[[Plan, Ask], Plan]
-SCREENS: tuple[Screen, ...] = (
-    hard.fitting,
-    hard.capability,
-    hard.context,
-    hard.available,
-    hard.budget,
-    hard.deadline,
-    requirements.proven,
-)
-"""What may not serve and what is not proven: each candidate is out for the first reason."""
 RULES: tuple[Rule, ...] = (
     locked.locked,
     choose.choose,
@@ -64,11 +54,10 @@ def optimize(policy: Policy, facts: Facts, world: World, *, observe: Observer | 
         Broken: a rule broke an invariant.
     """
     rules = policy.rules(facts)
-    outcome = policy.quality.outcome if policy.quality is not None else ""
     ask = Ask(policy, rules, facts, world)
     if ask.checked:
         ask = replace(ask, followers=_followers(ask))
-    candidates, screened = _screened(ask, outcome)
+    candidates, notes = screened(ask)
     plan = Plan(
         policy=policy.name,
         version=policy.digest,
@@ -85,14 +74,14 @@ def optimize(policy: Policy, facts: Facts, world: World, *, observe: Observer | 
         otherwise=rules.otherwise,
         lossless=rules.lossless,
         priority=rules.priority,
-        notes=screened,
+        notes=notes,
     )
     if observe is not None:
         observe("screens", plan)
     for rule in RULES:
         before, plan = plan, rule(plan, ask)
         if plan.targets is not before.targets or plan.candidates is not before.candidates:
-            _hold(plan, rule)
+            _hold(plan, rule, ask)
         if observe is not None:
             observe(rule.__name__, plan)
     return plan
@@ -100,42 +89,20 @@ def optimize(policy: Policy, facts: Facts, world: World, *, observe: Observer | 
 
 def _followers(ask: Ask) -> tuple[Target, ...]:
     """Where the baseline may run, the place listed first in front."""
-    judges = [judge for screen in SCREENS[:-1] if (judge := screen(ask)) is not None]
-    looked, size = ask.world.estimates.looking(ask.facts, confidence=ask.policy.confidence), ask.facts.input_tokens
-    mine = [one for one in ask.world.targets if one.model == ask.policy.baseline]
-    able = [one for one in mine if not any(judge(Candidate(one, looked(one), size=size)) for judge in judges)]
-    return tuple(sorted(able, key=lambda one: (one.order, one.deployment)))
+    mine = able([ask.world.targets[number] for number in ask.models.get(ask.policy.baseline, ())], ask)
+    return tuple(sorted(mine, key=lambda one: (one.order, one.deployment)))
 
 
-def _screened(ask: Ask, outcome: str) -> tuple[tuple[Candidate, ...], tuple[Note, ...]]:
-    """Every target as a candidate, each with the first reason that is against it; and what each screen kept out."""
-    world, size, priors, name = ask.world, ask.facts.input_tokens, ask.world.priors, ask.policy.name
-    looked = world.estimates.looking(ask.facts, outcome=outcome, confidence=ask.policy.confidence)
-    judges = [(screen.__name__, judge) for screen in SCREENS if (judge := screen(ask)) is not None]
-    counts: dict[str, int] = {}
-    found = []
-    for target in world.targets:
-        rank = priors.get((name, target.model), priors.get(("*", target.model))) if priors else None
-        candidate = Candidate(target, looked(target), "", "", rank, size)
-        for screen, judge in judges:
-            verdict = judge(candidate)
-            if verdict is not None:
-                candidate = Candidate(target, candidate.known, verdict[0], verdict[1], rank, size)
-                counts[screen] = counts.get(screen, 0) + 1
-                break
-        found.append(candidate)
-    notes = tuple(Note(screen, f"{count} of {len(found)} candidates") for screen, count in counts.items())
-    return tuple(found), notes
-
-
-def _hold(plan: Plan, rule: Rule) -> None:
+def _hold(plan: Plan, rule: Rule, ask: Ask) -> None:
     """No target is invented, and none serves that a hard rule excludes."""
-    out = {candidate.target.deployment: candidate.excluded for candidate in plan.candidates}
+    numbers = ask.numbers
     for target in plan.targets:
-        if target.deployment not in out:
+        number = numbers.get(target.deployment)
+        if number is None:
             raise Broken(f"{rule.__name__} invented {target.deployment}")
-        if is_hard(out[target.deployment]):
-            raise Broken(f"{rule.__name__} lets {target.deployment} serve against `{out[target.deployment]}`")
+        excluded = plan.candidates[number].excluded
+        if excluded and is_hard(excluded):
+            raise Broken(f"{rule.__name__} lets {target.deployment} serve against `{excluded}`")
 
 
 def pinned(facts: Facts, world: World) -> Plan:

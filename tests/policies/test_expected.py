@@ -19,17 +19,14 @@ def outcomes(n: int, good: float) -> Outcomes:
 
 def test_where_nothing_is_known_nothing_is_expected() -> None:
     assert kinship({}, {}) is None
-    assert Statistics().freeze().expected(FACTS, "m", outcome="tests_pass") is None
+    assert Statistics().freeze().expected(FACTS, ["m"], outcome="tests_pass") == {"m": None}
 
 
 def test_priors_alone_order_what_was_never_tried() -> None:
     found = Statistics().freeze()
     priors = {"good": 0.8, "weak": 0.4}
-    good, weak, other = (
-        found.expected(FACTS, name, outcome="tests_pass", priors=priors) for name in ("good", "weak", "other")
-    )
-    assert (good, weak) == (pytest.approx(0.8), pytest.approx(0.4))
-    assert other == pytest.approx(0.6)
+    likely = found.expected(FACTS, ["good", "weak", "other"], outcome="tests_pass", priors=priors)
+    assert likely == {"good": pytest.approx(0.8), "weak": pytest.approx(0.4), "other": pytest.approx(0.6)}
 
 
 def test_a_prior_fades_as_outcomes_come_in() -> None:
@@ -83,7 +80,7 @@ def test_no_plan_is_proven_by_what_is_expected() -> None:
     for _ in range(3000):
         statistics.outcome(OutcomeSeen("coding", "plan", "new", "tests_pass", 1.0))
     snapshot = statistics.freeze()
-    likely = snapshot.expected(Facts("coding", "edit"), "new", outcome="tests_pass", priors={"new": 0.99})
+    likely = snapshot.expected(Facts("coding", "edit"), ["new"], outcome="tests_pass", priors={"new": 0.99})["new"]
     assert likely is not None
     assert likely > 0.9
     here = world([target("base", dollars=10), target("new", dollars=1)], statistics)

@@ -1,5 +1,6 @@
 """Money: integer nano-USD, rounded half up once per kind of token; unknown when a price or a count is."""
 
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from fw_policies.model import MachinePrice, TokenPrice
@@ -22,6 +23,16 @@ def tokens(count: float, price: int) -> int:
     if isinstance(count, int):
         return (count * price + MILLION // 2) // MILLION
     return int(count * price / MILLION + 0.5)
+
+
+def line(fixed: float, price: int, known: Mapping[int, float], count: Callable[[int], float]) -> Callable[[int], float]:
+    """What finds `fixed` and `tokens(count(size), price)` of a size; what is `known` of counts is not asked again."""
+
+    def at(size: int) -> float:
+        found = known.get(size)
+        return fixed + int((count(size) if found is None else found) * price / MILLION + 0.5)
+
+    return at
 
 
 def machine(seconds: float, price: MachinePrice) -> int:

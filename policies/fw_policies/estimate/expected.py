@@ -34,25 +34,27 @@ def kinship(cells: Mapping[Cell, Outcomes], priors: Mapping[str, float]) -> Kins
     Hierarchical empirical Bayes in closed form (Efron and Morris, 1973): μ(m) = (Σ y + k·prior) / (Σ n + k); a step's ease is the mean of
     what its models are above theirs, drawn towards 0 by the same k; τ² by moments, E(own mean − kin)² = τ² + p(1 − p)/n.
     """
-    seen = {place: one for place, one in cells.items() if one.n}
-    count = sum(one.n for one in seen.values())
+    seen = [(step, model, one.n, one.total) for (step, model), one in cells.items() if one.n]
+    count = sum(n for _, _, n, _ in seen)
     if not count and not priors:
         return None
-    usual = sum(one.total for one in seen.values()) / count if count else sum(priors.values()) / len(priors)
-    sums = {model: (PSEUDO * prior, PSEUDO) for model, prior in priors.items()}
-    for (_, model), one in seen.items():
-        total, n = sums.get(model, (PSEUDO * usual, PSEUDO))
-        sums[model] = total + one.total, n + one.n
+    usual = sum(total for _, _, _, total in seen) / count if count else sum(priors.values()) / len(priors)
+    sums = {model: [PSEUDO * priors.get(model, usual), PSEUDO] for model in (*priors, *(one[1] for one in seen))}
+    for _, model, n, total in seen:
+        of_model = sums[model]
+        of_model[0] += total
+        of_model[1] += n
     models = {model: total / n for model, (total, n) in sums.items()}
-    above: dict[str, tuple[float, float]] = {}
-    for (step, model), one in seen.items():
-        total, n = above.get(step, (0.0, PSEUDO))
-        above[step] = total + one.total - one.n * models[model], n + one.n
+    above = {step: [0.0, PSEUDO] for step, _, _, _ in seen}
+    for step, model, n, total in seen:
+        of_step = above[step]
+        of_step[0] = of_step[0] + total - n * models[model]
+        of_step[1] += n
     steps = {step: total / n for step, (total, n) in above.items()}
     left = []
-    for (step, model), one in seen.items():
+    for step, model, n, total in seen:
         kin = _kin(models[model], steps[step])
-        left.append((one.total / one.n - kin) ** 2 - _noise(kin) / one.n)
+        left.append((total / n - kin) ** 2 - _noise(kin) / n)
     return Kinship(usual, models, steps, max(sum(left) / len(left) if left else 0.0, LEAST))
 
 
@@ -71,9 +73,11 @@ def expected(
 
 
 def _kin(model: float, ease: float) -> float:
-    return min(1.0, max(0.0, model + ease))
+    kin = model + ease
+    return 0.0 if kin < 0.0 else 1.0 if kin > 1.0 else kin
 
 
 def _noise(mean: float) -> float:
     """Variance of one outcome: that of right or wrong, which no graded one exceeds."""
-    return max(mean * (1 - mean), 0.01)
+    noise = mean * (1 - mean)
+    return noise if noise > 0.01 else 0.01

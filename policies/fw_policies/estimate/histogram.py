@@ -81,10 +81,20 @@ class Histogram:
         """All observations, censored ones included."""
         return self.n + self.beyond
 
+    @property
+    def mean(self) -> float | None:
+        """Of what did not fail; None: nothing did not."""
+        return self.sum / self.n if self.n else None
+
     def above(self, limit: float) -> int:
         """Observations that may be above `limit`: whole buckets that reach beyond it, and all censored ones."""
-        bucket = math.floor(math.log2(max(limit, 1e-9)) * STEPS + 1e-9)
-        return self.beyond + sum(count for index, count in self.counts.items() if index > bucket)
+        asked = ("above", limit)
+        found: int | None = self._memory.get(asked)
+        if found is None:
+            bucket = math.floor(math.log2(max(limit, 1e-9)) * STEPS + 1e-9)
+            found = self.beyond + sum(count for index, count in self.counts.items() if index > bucket)
+            self._memory[asked] = found
+        return found
 
     def proves(self, limit: float, share: float, confidence: float) -> bool:
         """Whether P(X > limit) <= share is proven."""

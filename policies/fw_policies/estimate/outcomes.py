@@ -30,6 +30,11 @@ class Outcomes:
         self.total += other.total
         self.squares += other.squares
 
+    @property
+    def mean(self) -> float | None:
+        """Of all values; None: there are none."""
+        return self.total / self.n if self.n else None
+
     def estimate(self, confidence: float) -> Estimate | None:
         """The mean with bounds that hold for any distribution on [0, 1]."""
         if not self.n:

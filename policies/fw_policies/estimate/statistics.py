@@ -1,14 +1,16 @@
 """What was seen, per step: accumulated as calls end, frozen for decisions, plain for the disk, added up over processes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
+from fw_policies.estimate.at_step import AtStep, Change
 from fw_policies.estimate.histogram import Histogram
 from fw_policies.estimate.outcomes import Outcomes
 from fw_policies.estimate.reading import Reading, Tally, size_class
-from fw_policies.estimate.snapshot import Key, Snapshot, left_out
+from fw_policies.estimate.snapshot import Kin, Place, Snapshot, left_out
 
+Key = tuple[str, ...]
 SEPARATOR = "\x1f"
 VERSION = 4
 READABLE = frozenset({2, 3, 4})
@@ -72,18 +74,17 @@ class Statistics:
         self._quality: dict[Key, Outcomes] = {}
         self._older: dict[str, dict[Key, Histogram]] = {kind: {} for kind in RECENT}
         """The part before the one that is being filled."""
-        self._frozen: dict[str, dict[Key, Histogram]] = {kind: {} for kind in KINDS}
-        self._dirty: set[tuple[str, Key]] = set()
-        self._judged: dict[Key, Outcomes] = {}
-        self._reported: set[Key] = set()
         self._sizes: dict[Key, dict[int, Tally]] = {}
         """By (agent, step, model) and size class."""
-        self._resized: set[Key] = set()
-        self._readings: dict[Key, Reading] = {}
-        self._recached: set[Key] = set()
-        self._shares: dict[Key, float] = {}
         self._cached: dict[Key, tuple[float, float]] = {}
         """By (agent, step, deployment): input tokens, and those of them that were read from the provider's cache; the last WINDOW calls or so."""
+        self._dirty: dict[tuple[str, Key], None] = {}
+        """What changed since it was frozen, by kind (see `_now`), in order."""
+        self._frozen: dict[Place, AtStep] = {}
+        self._anywhere: dict[str, Histogram] = {}
+        """Of `place`, frozen."""
+        self._kin: Kin = {}
+        self._last: Snapshot | None = None
 
     def observe(self, seen: Observation) -> None:
         """One attempt is over."""
@@ -108,7 +109,7 @@ class Statistics:
             read, cached = self._cached.get(here, (0.0, 0.0))
             fading = 1 - 1 / WINDOW
             self._cached[here] = (read * fading + seen.input_tokens, cached * fading + seen.cached_tokens)
-            self._recached.add(here)
+            self._dirty["cached", here] = None
         if seen.output_tokens is not None:
             self._at("tokens", (seen.agent, seen.step, seen.model)).add(max(seen.output_tokens, 1))
 
@@ -119,7 +120,7 @@ class Statistics:
         if factor is not None:
             self._at("read", key).add(billed / (guess * factor))
         tally.add(guess, billed)
-        self._resized.add(key)
+        self._dirty["reading", key] = None
 
     def outcome(self, seen: OutcomeSeen) -> None:
         """One outcome of a step came in."""
@@ -128,8 +129,7 @@ class Statistics:
     def forget_outcomes(self, key: Key) -> None:
         """Nothing is known any more of this outcome: (agent, step, model, name)."""
         self._quality.pop(key, None)
-        self._judged.pop(key, None)
-        self._reported.discard(key)
+        self._dirty["quality", key] = None
 
     def moved(self, place: Key, measure: str, times: float) -> None:
         """A deployment at a step, (agent, step, deployment), takes `times` as long as before; 0: nothing is known of it any more.
@@ -143,22 +143,18 @@ class Statistics:
                 found = tables.pop(place, None)
                 if found is not None and times:
                     tables[place] = found.scaled(times)
-            if place in self._tables[kind]:
-                self._dirty.add((kind, place))
-            else:
-                self._dirty.discard((kind, place))
-                self._frozen[kind].pop(place, None)
+            self._dirty[kind, place] = None
         if measure == "ttft":  # of all steps together: each would move it again
-            for whole in (self._tables, self._older, self._frozen):
+            for whole in (self._tables, self._older):
                 whole["place"].pop(place[2:], None)
-            self._dirty.discard(("place", place[2:]))
+            self._dirty["place", place[2:]] = None
 
     def _of(self, key: Key) -> Outcomes:
-        self._reported.add(key)
+        self._dirty["quality", key] = None
         return self._quality.setdefault(key, Outcomes())
 
     def _at(self, kind: str, key: Key) -> Histogram:
-        self._dirty.add((kind, key))
+        self._dirty[kind, key] = None
         table = self._tables[kind]
         found = table.get(key)
         if found is not None and found.total >= WINDOW and kind in self._older:
@@ -167,11 +163,20 @@ class Statistics:
             found = table[key] = Histogram()
         return found
 
-    def _whole(self, kind: str, key: Key) -> Histogram:
-        """Everything that counts."""
-        out = self._tables[kind][key].copy()
+    def _now(self, kind: str, key: Key) -> Any:
+        """Everything that counts, a copy; None: nothing does any more. Kinds are those of histograms, and quality, cached and reading."""
+        if kind == "quality":
+            known = self._quality.get(key)
+            return None if known is None else replace(known)
+        if kind == "cached":
+            read, cached = self._cached[key]
+            return min(1.0, cached / read)
+        if kind == "reading":
+            return _reading(self._sizes[key], self._tables["read"].get(key))
+        found = self._tables[kind].get(key)
+        out = None if found is None else found.copy()
         older = self._older[kind].get(key) if kind in self._older else None
-        if older is not None:
+        if out is not None and older is not None:
             out.merge(older)
         return out
 
@@ -181,44 +186,49 @@ class Statistics:
         return {(key[0], key[1]) for key in keys}
 
     def freeze(self) -> "Snapshot":
-        """What is known now, for good; costs by what changed since the last time."""
+        """What is known now, for good; costs by what changed since the last time, and is the same when nothing did."""
+        if self._last is not None and not self._dirty:
+            return self._last
+        for here in self._frozen.values():
+            here.aged()
+        changes: dict[Place, list[Change]] = {}
+        anywhere = dict(self._anywhere)
         for kind, key in self._dirty:
-            self._frozen[kind][key] = self._whole(kind, key)
+            value = self._now(kind, key)
+            if kind != "place":
+                changes.setdefault((key[0], key[1]), []).append((kind, key[2] if len(key) == 3 else key[2:], value))
+            elif value is None:
+                anywhere.pop(key[0], None)
+            else:
+                anywhere[key[0]] = value
         self._dirty.clear()
-        for key in self._reported:
-            known = self._quality[key]
-            self._judged[key] = Outcomes(known.n, known.total, known.squares)
-        self._reported.clear()
-        for key in self._resized:
-            self._readings[key] = _reading(self._sizes[key], self._frozen["read"].get(key))
-        self._resized.clear()
-        for key in self._recached:
-            read, cached = self._cached[key]
-            self._shares[key] = min(1.0, cached / read)
-        self._recached.clear()
-        tables = {kind: dict(table) for kind, table in self._frozen.items()}
-        return Snapshot(tables, dict(self._judged), dict(self._shares), dict(self._readings))
+        frozen = dict(self._frozen)
+        for place, found in changes.items():
+            frozen[place] = frozen.get(place, AtStep()).after(found)
+        self._frozen, self._anywhere = frozen, anywhere
+        self._last = Snapshot(frozen, anywhere, self._kin)
+        return self._last
 
     def merge(self, other: "Statistics") -> None:
         """Add what another process has seen."""
         for kind, table in other._tables.items():  # noqa: SLF001 - of our own class
             for key, histogram in table.items():
                 self._tables[kind].setdefault(key, Histogram()).merge(histogram)
-                self._dirty.add((kind, key))
+                self._dirty[kind, key] = None
         for kind, table in other._older.items():  # noqa: SLF001 - of our own class
             for key, histogram in table.items():
                 self._older[kind].setdefault(key, Histogram()).merge(histogram)
-                self._dirty.add((kind, key))
+                self._dirty[kind, key] = None
         for key, outcomes in other._quality.items():  # noqa: SLF001 - of our own class
             self._of(key).merge(outcomes)
         for key, sizes in other._sizes.items():  # noqa: SLF001 - of our own class
-            self._resized.add(key)
+            self._dirty["reading", key] = None
             for each, tally in sizes.items():
                 self._sizes.setdefault(key, {}).setdefault(each, Tally()).merge(tally)
         for key, (read, cached) in other._cached.items():  # noqa: SLF001 - of our own class
             mine = self._cached.get(key, (0.0, 0.0))
             self._cached[key] = (mine[0] + read, mine[1] + cached)
-            self._recached.add(key)
+            self._dirty["cached", key] = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -250,17 +260,17 @@ class Statistics:
             for key, histogram in found.get(kind, {}).items():
                 parts = tuple(key.split(SEPARATOR))
                 out._tables[kind][parts] = Histogram.from_dict(histogram)
-                out._dirty.add((kind, parts))
+                out._dirty[kind, parts] = None
         for key, (n, total, squares) in found.get("quality", {}).items():
             out._of(tuple(key.split(SEPARATOR))).merge(Outcomes(int(n), float(total), float(squares)))
         for key, sizes in found.get("sizes", {}).items():
             out._sizes[tuple(key.split(SEPARATOR))] = {
                 int(each): Tally(int(n), float(guessed), float(billed)) for each, (n, guessed, billed) in sizes.items()
             }
-            out._resized.add(tuple(key.split(SEPARATOR)))
+            out._dirty["reading", tuple(key.split(SEPARATOR))] = None
         for key, (read, cached) in found.get("cached", {}).items():
             out._cached[tuple(key.split(SEPARATOR))] = (float(read), float(cached))
-            out._recached.add(tuple(key.split(SEPARATOR)))
+            out._dirty["cached", tuple(key.split(SEPARATOR))] = None
         return out
 
 

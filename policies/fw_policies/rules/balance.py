@@ -30,10 +30,13 @@ def equals(plan: Plan) -> tuple[Target, ...]:
     if not plan.targets or plan.explored:
         return plan.targets[:1]
     first = plan.targets[0]
+    like = alike(first)
+    found = [one for one in plan.targets if one.model == first.model and alike(one) == like]
+    if len(found) == 1:
+        return (first,)
     out = {candidate.target.deployment: candidate.excluded for candidate in plan.candidates}
     allowed = {"", out.get(first.deployment, "")}
-    like = alike(first)
-    return tuple(one for one in plan.targets if alike(one) == like and out.get(one.deployment, "") in allowed)
+    return tuple(one for one in found if out.get(one.deployment, "") in allowed)
 
 
 def alike(target: Target) -> tuple[object, ...]:

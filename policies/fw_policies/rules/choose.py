@@ -1,11 +1,12 @@
 """The choice: the best of what is proven, else the baseline, else what `otherwise` says; then what follows when it fails."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
-from fw_policies.model import Candidate, Estimate, Plan, Reason, Target
-from fw_policies.rules.ask import Ask, is_hard, note, ready
+from fw_policies.model import Candidate, Plan, Reason, Target
+from fw_policies.rules.ask import Ask, is_hard, kept, note, of_model, ready
 from fw_policies.rules.requirements import requirements
-from fw_policies.rules.whole import of_walk
+from fw_policies.rules.whole import means
 
 INFINITY = float("inf")
 SEEN = 20
@@ -18,53 +19,57 @@ def choose(plan: Plan, ask: Ask) -> Plan:
         return plan  # compiled and certified
     if ask.rules.use_baseline:
         return note(plan, "choose", "the policy says: use the baseline")
-    able = ready(plan) if plan.requirements else _measured(plan, ask)
-    proven = sorted(able, key=lambda candidate: _order(candidate, ask))
+    proven = _ranked(plan, ask) if plan.requirements else _measured(plan, ask)
     if not proven:
         return plan
     best = proven[0]
     if best.target.model == ask.policy.baseline and len({c.target.model for c in proven}) == 1:
         # It meets all that is asked, so `otherwise` has no say: nothing is refused and nothing given up.
-        plan = replace(plan, targets=(best.target,), reason="baseline", outlook=best.outlook)
-        return note(plan, "baseline", f"{best.target.deployment} serves: nothing else is proven yet")
+        said = f"{best.target.deployment} serves: nothing else is proven yet"
+        return note(plan, "baseline", said, targets=(best.target,), reason="baseline", outlook=best.outlook)
     reason: Reason = "best_score" if len(proven) > 1 else "only_eligible"
-    plan = replace(plan, targets=(best.target,), reason=reason, outlook=best.outlook)
-    return note(plan, "choose", f"{best.target.deployment} is best by {ask.rules.objective} of {len(proven)} proven")
+    said = f"{best.target.deployment} is best by {ask.rules.objective} of {len(proven)} proven"
+    return note(plan, "choose", said, targets=(best.target,), reason=reason, outlook=best.outlook)
 
 
 def _measured(plan: Plan, ask: Ask) -> list[Candidate]:
-    """Where nothing is asked: those whose objective was seen often enough to be compared; none unless the baseline is one of them.
+    """Where nothing is asked: the best first of those whose objective was seen often enough; none unless the baseline is one of them.
 
     With a word for quality and nothing asked of it there is no reason to leave the baseline.
     """
     if ask.policy.quality is not None:
         return []
-    found = [(c, getattr(c.outlook, ask.rules.objective)) for c in ready(plan)]
-    known = [c for c, estimate in found if estimate is not None and estimate.n >= SEEN]
+    known = [c for c in _ranked(plan, ask) if c.known.count(ask.rules.objective) >= SEEN]
     return known if ask.policy.baseline in {c.target.model for c in known} else []
 
 
-def _of_walk(candidate: Candidate, measure: str, ask: Ask) -> float | None:
-    """What the whole walk comes to, unknown while nobody knows how often checks reject."""
-    return _mean(getattr(of_walk(candidate, ask), measure)) if ask.checked else _value(candidate, measure)
+def _ranked(plan: Plan, ask: Ask) -> list[Candidate]:
+    """What nothing speaks against, the best first; one choice and what follows it have the same candidates."""
+    return kept(ask.scratch, "ranked", (plan.candidates,), lambda: sorted(ready(plan), key=_order(ask)))
 
 
-def _value(candidate: Candidate, measure: str) -> float | None:
-    return _mean(getattr(candidate.outlook, measure))
+def _order(ask: Ask) -> Callable[[Candidate], tuple[object, ...]]:
+    """By the objective, ties by cost, then latency, of the whole walk; unknown comes last; the name settles the rest.
 
+    Of all that, only the cost depends on the size of the request.
+    """
+    measure, mean = ask.rules.objective, means(ask)
+    lasting: dict[str, tuple[float, tuple[object, ...]]] = kept(ask.memory, "order", (ask.world.priors,), dict)
 
-def _mean(found: Estimate | None) -> float | None:
-    return None if found is None else found.mean
+    def known(candidate: Candidate, name: str) -> float:
+        found = mean(candidate, name)
+        return INFINITY if found is None else -found if name == "quality" else found
 
+    def order(candidate: Candidate) -> tuple[object, ...]:
+        found = lasting.get(candidate.target.deployment)
+        if found is None:
+            main = 0.0 if measure == "cost" else known(candidate, measure)
+            rest = (known(candidate, "latency"), -(candidate.rank or 0.0), *_place(candidate))
+            found = lasting[candidate.target.deployment] = (main, rest)
+        cost = mean(candidate, "cost")
+        return found[0], INFINITY if cost is None else cost, found[1]
 
-def _order(candidate: Candidate, ask: Ask) -> tuple[float, float, float, float, int, str]:
-    """By the objective, ties by cost, then latency; unknown comes last; the name settles the rest."""
-    measure = ask.rules.objective
-    main, cost, latency = (_of_walk(candidate, name, ask) for name in (measure, "cost", "latency"))
-    if main is not None and measure == "quality":
-        main = -main
-    values = [INFINITY if value is None else value for value in (main, cost, latency)]
-    return values[0], values[1], values[2], -(candidate.rank or 0.0), *_place(candidate)
+    return order
 
 
 def relax(plan: Plan, ask: Ask) -> Plan:
@@ -92,19 +97,19 @@ def baseline(plan: Plan, ask: Ask) -> Plan:
     """
     if plan.targets:
         return plan
-    found = _able(plan, ask.policy.baseline)
+    found = _able(plan, ask.policy.baseline, ask)
     if (
         ask.rules.otherwise == "refuse"
         and not ask.rules.use_baseline
         and (found is None or found.excluded not in {"", "unknown"})
     ):
         text = "cannot run" if found is None else f"misses what is required ({found.why})"
-        plan = note(plan, "baseline", f"the baseline {ask.policy.baseline} {text}, and the policy says: refuse")
-        return replace(plan, reason="infeasible")
+        said = f"the baseline {ask.policy.baseline} {text}, and the policy says: refuse"
+        return note(plan, "baseline", said, reason="infeasible")
     if found is not None:
         text = "the policy asks for it" if ask.rules.use_baseline else "nothing else is proven yet"
-        plan = replace(plan, targets=(found.target,), reason="baseline", outlook=found.outlook)
-        return note(plan, "baseline", f"{found.target.deployment} serves: {text}")
+        said = f"{found.target.deployment} serves: {text}"
+        return note(plan, "baseline", said, targets=(found.target,), reason="baseline", outlook=found.outlook)
     return plan
 
 
@@ -113,21 +118,18 @@ def stand_in(plan: Plan, ask: Ask) -> Plan:
     if plan.targets or plan.reason == "infeasible":
         return plan
     name = ask.world.stand_in
-    found = _able(plan, name) if name is not None else None
+    found = _able(plan, name, ask)
+    said = f"the baseline {ask.policy.baseline} cannot run now"
     if found is None:
-        return replace(
-            note(plan, "stand_in", f"the baseline {ask.policy.baseline} cannot run now"), reason="infeasible"
-        )
-    plan = replace(plan, targets=(found.target,), reason="degraded", outlook=found.outlook)
-    return note(
-        plan, "stand_in", f"{found.target.deployment} stands in: the baseline {ask.policy.baseline} cannot run now"
-    )
+        return note(plan, "stand_in", said, reason="infeasible")
+    said = f"{found.target.deployment} stands in: {said}"
+    return note(plan, "stand_in", said, targets=(found.target,), reason="degraded", outlook=found.outlook)
 
 
-def _able(plan: Plan, model: str | None) -> Candidate | None:
+def _able(plan: Plan, model: str | None, ask: Ask) -> Candidate | None:
     """The first deployment of a model that no hard rule excludes, the quickest known first."""
-    able = [c for c in plan.candidates if c.target.model == model and not is_hard(c.excluded)]
-    return min(able, key=lambda c: (_value(c, "latency") or INFINITY, *_place(c)), default=None)
+    able = of_model(plan, model, ask)
+    return min(able, key=lambda c: (c.mean("latency") or INFINITY, *_place(c)), default=None)
 
 
 def fall_back(plan: Plan, ask: Ask) -> Plan:
@@ -138,15 +140,13 @@ def fall_back(plan: Plan, ask: Ask) -> Plan:
     if not plan.targets or plan.certificate is not None:
         return plan
     first = plan.targets[0]
-    proven = sorted(ready(plan), key=lambda candidate: _order(candidate, ask))
-    same = sorted((c for c in plan.candidates if c.target.model == first.model and _may_follow(c, plan)), key=_place)
+    same = sorted((c for c in of_model(plan, first.model, ask) if _may_follow(c, plan)), key=_place)
     others = (
-        [c for c in proven if c.target.model != first.model]
+        [c for c in _ranked(plan, ask) if c.target.model != first.model]
         if plan.reason in {"best_score", "only_eligible"} and not ask.checked
         else []
     )
-    base = (c for c in plan.candidates if c.target.model == ask.policy.baseline and not is_hard(c.excluded))
-    last = sorted(base, key=_place)
+    last = sorted(of_model(plan, ask.policy.baseline, ask), key=_place)
     ordered, taken = [first], {first.deployment}
     for candidate in (*same, *others, *last):
         if candidate.target.deployment not in taken:
@@ -157,11 +157,8 @@ def fall_back(plan: Plan, ask: Ask) -> Plan:
     domains = ask.rules.failure_domains
     if domains > 1:
         ordered = apart(ordered, domains)
-    return note(
-        replace(plan, targets=tuple(ordered), strategy="fall_back", failure_domains=domains),
-        "fall_back",
-        f"then {len(ordered) - 1} more",
-    )
+    said = f"then {len(ordered) - 1} more"
+    return note(plan, "fall_back", said, targets=tuple(ordered), strategy="fall_back", failure_domains=domains)
 
 
 def _place(candidate: Candidate) -> tuple[int, str]:
@@ -171,8 +168,7 @@ def _place(candidate: Candidate) -> tuple[int, str]:
 
 def _may_follow(candidate: Candidate, plan: Plan) -> bool:
     """Whether another deployment of the model that serves may take over: same quality, but a price of its own."""
-    proven = plan.reason in {"best_score", "only_eligible"}
-    return not is_hard(candidate.excluded) and not (proven and candidate.excluded == "cost")
+    return candidate.excluded != "cost" or plan.reason not in {"best_score", "only_eligible"}
 
 
 def apart(targets: list[Target], domains: int) -> list[Target]:

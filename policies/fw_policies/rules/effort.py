@@ -16,4 +16,4 @@ def effort(plan: Plan, ask: Ask) -> Plan:
     if plan.effort is not None or not ask.rules.effort or not plan.targets:
         return plan
     nearest = min(ask.rules.effort, key=lambda name: (abs(EFFORTS.index(name) - _USUAL), -EFFORTS.index(name)))
-    return note(replace(plan, effort=nearest), "effort", f"{nearest} of {', '.join(ask.rules.effort)}")
+    return note(plan, "effort", f"{nearest} of {', '.join(ask.rules.effort)}", effort=nearest)

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from heapq import nsmallest
 
 from fw_policies.estimate.intervals import needed
-from fw_policies.model import Candidate, Plan
-from fw_policies.rules.ask import Ask, note
+from fw_policies.model import Candidate, Exclusion, Plan
+from fw_policies.rules.ask import Ask, note, serving
 
+JUDGED: frozenset[Exclusion] = frozenset({"quality", "cost", "latency", "ttft"})
 SHOWN = 2
 """Candidates of which it is said what they lack."""
 
@@ -16,15 +18,14 @@ def evidence(plan: Plan, ask: Ask) -> Plan:
     if plan.arms:
         arms = tuple((weight, evidence(arm, ask)) for weight, arm in plan.arms)
         return _drifted(replace(plan, arms=arms, evidence=min((arm.evidence for _, arm in arms), key=_count)), ask)
-    chosen = next((c for c in plan.candidates if plan.targets and c.target is plan.targets[0]), None)
+    chosen = serving(plan, ask)
     outlook = chosen.outlook if chosen is not None else plan.outlook
     found: dict[str, float | str | None] = {
         "outcomes": outlook.quality.n if outlook.quality is not None else 0.0,
         "calls": outlook.latency.n if outlook.latency is not None else 0.0,
     }
     if plan.reason in {"baseline", "degraded", "infeasible"} and not ask.rules.use_baseline:
-        judged = any(c.excluded in {"quality", "cost", "latency", "ttft"} for c in plan.candidates)
-        missing = _nearest(plan) or ("" if judged else _all(plan, ask))
+        missing = _nearest(plan) or _all(plan, ask)
         if missing:
             found["missing"] = missing
     return _drifted(replace(plan, evidence=found), ask)
@@ -44,18 +45,20 @@ def _count(found: Mapping[str, float | str | None]) -> float:
 
 def _nearest(plan: Plan) -> str:
     """What the cheapest of those lack that have outcomes and are not proven all the same."""
-    unproven = [c for c in plan.candidates if c.excluded == "unknown" and c.known.quality is not None]
-    first = sorted(unproven, key=_cost)[:SHOWN]
+    unproven = [c for c in plan.candidates if c.excluded == "unknown" and c.known.judged is not None]
+    first = nsmallest(SHOWN, unproven, key=_cost)
     return "; ".join(f"{c.target.deployment}: {c.why}" for c in first)
 
 
 def _cost(candidate: Candidate) -> float:
-    cost = candidate.outlook.cost
-    return float("inf") if cost is None else cost.mean
+    cost = candidate.mean("cost")
+    return float("inf") if cost is None else cost
 
 
 def _all(plan: Plan, ask: Ask) -> str:
-    """What every requirement asks for, while nothing is known."""
+    """What every requirement asks for, while nothing is known; empty when something is."""
+    if any(c.excluded in JUDGED for c in plan.candidates):
+        return ""
     missing = []
     for line in plan.requirements:
         if line.measure == "quality":

@@ -1,14 +1,14 @@
 """What is not proven and may be tried in place of a plan: every hard rule holds, and so do the three limits of `explore`."""
 
-from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
 from fw_policies.estimate import cost as money
 from fw_policies.estimate.snapshot import Snapshot
-from fw_policies.model import Candidate, Exclusion, Exploration, Facts, MachinePrice, Note, Outlook, Plan, Target
-from fw_policies.rules.ask import Ask, is_hard, note
+from fw_policies.model import Candidate, Exclusion, Exploration, Facts, Known, MachinePrice, Note, Outlook, Plan, Target
+from fw_policies.rules.ask import Ask, Memory, is_hard, kept, note
+from fw_policies.spec.model import Explore
 
 FLOOR = 0.5
 """Share of the exploring that is spread evenly over all trials; the rest follows the quality to be expected, which orders and never proves."""
@@ -32,38 +32,52 @@ def explore(plan: Plan, ask: Ask) -> Plan:
     limits = ask.rules.explore
     if limits is None or ask.rules.use_baseline or plan.reason in _NEVER:
         return plan
-    bar = _bar(plan, ask, limits.max_loss)
-    serving = {target.deployment for one in (plan, *(arm for _, arm in plan.arms)) for target in one.targets[:1]}
-    open_to: frozenset[Exclusion] = UNSURE | {"quality"} if ask.world.texts else UNSURE
+    heads = {target.deployment for one in (plan, *(arm for _, arm in plan.arms)) for target in one.targets[:1]}
+    open_to: set[Exclusion] = {*UNSURE, *(("quality",) if ask.world.texts else ())}
+    if plan.reason == "baseline":
+        open_to.add("")
+    which = (frozenset(heads), frozenset(open_to), tuple([one.excluded for one in plan.candidates]))
+    known: Memory = kept(ask.memory, "explored", (ask.world.priors,), dict)
+    found = kept(known, which, (), lambda: _exploration(plan, limits, heads, ask, open_to=open_to))
+    return plan if found is None else note(plan, "explore", found[1], exploration=found[0])
+
+
+def _exploration(
+    plan: Plan, limits: Explore, heads: Collection[str], ask: Ask, *, open_to: Collection[Exclusion]
+) -> tuple[Exploration, str] | None:
+    """What may be tried, and how to say it; None: nothing. It does not depend on the request but by what is excluded."""
+    worse = kept(ask.memory, "worse", (), lambda: _worse(plan, ask, limits.max_loss))
     found = [
         c
         for c in plan.candidates
-        if c.target.deployment not in serving and _may_be_tried(c, plan, bar, open_to=open_to)
+        if c.excluded in open_to and c.target.model not in worse and c.target.deployment not in heads
     ]
     if not found:
-        return plan
+        return None
     usual, weights = _weights(found, _likely(found, plan, ask))
     share = limits.share if usual else limits.share * AGAIN
     trials = tuple((weight, one.target) for weight, one in zip(weights, found, strict=True))
     purse = "/".join(part for part in (ask.policy.name, limits.scope) if part)
     unseen = limits.max_loss == 0
     shadows = frozenset(c.target.deployment for c in found if unseen or c.known.answers < SHADOW)
-    plan = replace(plan, exploration=Exploration(share, limits.max_cost, purse, trials, shadows, unseen))
     beside = f", {len(shadows)} of them beside the call" if shadows else ""
-    return note(plan, "explore", f"{share:.3g} of the calls try one of {len(found)} that are not proven{beside}")
+    said = f"{share:.3g} of the calls try one of {len(found)} that are not proven{beside}"
+    return Exploration(share, limits.max_cost, purse, trials, shadows, unseen), said
 
 
-def _bar(plan: Plan, ask: Ask, loss: float) -> float | None:
-    """Quality below which a candidate is explored no more; None while the baseline's own is unknown."""
-    known = [c.known.quality for c in plan.candidates if c.target.model == ask.policy.baseline]
-    means = [found.mean for found in known if found is not None]
-    return max(means) - loss if means else None
+def _worse(plan: Plan, ask: Ask, loss: float) -> frozenset[str]:
+    """Models that are surely worse than the baseline by more than may be lost; none while its own quality is unknown."""
+    known = {c.target.model: c.known for c in plan.candidates}
+    base = known[ask.policy.baseline].mean("quality", 0) if ask.policy.baseline in known else None
+    if base is None:
+        return frozenset()
+    return frozenset(model for model, one in known.items() if _is_under(one, base - loss))
 
 
-def _may_be_tried(candidate: Candidate, plan: Plan, bar: float | None, *, open_to: AbstractSet[Exclusion]) -> bool:
-    unproven = candidate.excluded in open_to or (not candidate.excluded and plan.reason == "baseline")
-    quality = candidate.known.quality
-    return unproven and not (bar is not None and quality is not None and quality.high < bar)
+def _is_under(known: Known, bar: float) -> bool:
+    """Whether quality is surely below; its upper bound is never below its mean."""
+    mean = known.mean("quality", 0)
+    return mean is not None and mean < bar and known.quality is not None and known.quality.high < bar
 
 
 def _likely(found: list[Candidate], plan: Plan, ask: Ask) -> list[float | None]:
@@ -71,14 +85,13 @@ def _likely(found: list[Candidate], plan: Plan, ask: Ask) -> list[float | None]:
     quality, estimates = ask.policy.quality, ask.world.estimates
     if quality is None or not isinstance(estimates, Snapshot):
         return [candidate.rank for candidate in found]
-    world, known = ask.world.priors, ask.memory.get("likely")
-    if known is None or known[0] is not world:
-        known = ask.memory["likely"] = (world, {})
-    values: dict[str, float | None] = known[1]
-    if any(c.target.model not in values for c in found):
+
+    def expected() -> dict[str, float | None]:
         priors = {c.target.model: c.rank for c in plan.candidates if c.rank is not None}
-        for model in {c.target.model for c in plan.candidates}:
-            values[model] = estimates.expected(ask.facts, model, outcome=quality.outcome, priors=priors)
+        models = {c.target.model for c in plan.candidates}
+        return estimates.expected(ask.facts, models, outcome=quality.outcome, priors=priors)
+
+    values = kept(ask.memory, "likely", (ask.world.priors,), expected)
     return [values[c.target.model] for c in found]
 
 
@@ -94,10 +107,11 @@ def _weights(found: list[Candidate], likely: list[float | None]) -> tuple[bool, 
     total = sum(guessed) or 1.0
     scale = [AGAIN if candidate.excluded in SLOW else 1.0 for candidate in found]
     weights = [by * (FLOOR / len(found) + (1 - FLOOR) * rank / total) for by, rank in zip(scale, guessed, strict=True)]
-    return max(scale) == 1.0, [weight / sum(weights) for weight in weights]
+    whole = sum(weights)
+    return max(scale) == 1.0, [weight / whole for weight in weights]
 
 
-def kept(plan: Plan) -> tuple[Note, ...]:
+def unchosen(plan: Plan) -> tuple[Note, ...]:
     """The plan's notes but those that say why it, and nothing else, was chosen."""
     return tuple(one for one in plan.notes if one.rule not in {"lock", "choose", "baseline"})
 
@@ -111,7 +125,7 @@ def trial(plan: Plan, target: Target) -> Plan:
     verify, effort = next(((arm.verify, arm.effort) for _, arm in plan.arms), (plan.verify, plan.effort))
     found = replace(
         plan, targets=targets, strategy="fall_back" if len(targets) > 1 else "single", reason="explored", explored=True,
-        outlook=outlook, arms=(), exploration=None, verify=verify, effort=effort, notes=kept(plan), **UNPROVEN,
+        outlook=outlook, arms=(), exploration=None, verify=verify, effort=effort, notes=unchosen(plan), **UNPROVEN,
     )  # fmt: skip
     if verify and len({target.model for target in targets}) > 1:
         found = replace(found, strategy="cascade")

@@ -3,20 +3,18 @@
 Each makes a judge for one request, or none when there is nothing to judge.
 """
 
+import math
 from fnmatch import fnmatchcase
 
 from fw_policies.model import Candidate, Exclusion
-from fw_policies.rules.ask import Ask, Judge, Verdict, remembered
+from fw_policies.rules.ask import Ask, Judge, Lasting, Passing, Verdict, first, remembered
 
 
-def fitting(ask: Ask) -> Judge:
+def fitting(ask: Ask) -> Lasting:
     """What holds for every request of a step: the kind of model, and what the policy says of models and of places."""
-    judges = (patterns, kind, _data(ask), _models(ask), _retired(ask))
-
-    def judge(candidate: Candidate) -> Verdict:
-        return next((verdict for one in judges if (verdict := one(candidate)) is not None), None)
-
-    return remembered(judge, ask.memory.setdefault(f"fitting {ask.world.today}", {}))
+    today = ask.world.today
+    judge = first((patterns, kind, _data(ask), _models(ask), _retired(ask)))
+    return Lasting(remembered(judge, ("fitting", id(ask.rules)), (ask.rules, today)), (today,))
 
 
 def patterns(candidate: Candidate) -> Verdict:
@@ -75,7 +73,7 @@ def _retired(ask: Ask) -> Judge:
     return judge
 
 
-def capability(ask: Ask) -> Judge | None:
+def capability(ask: Ask) -> Lasting | None:
     """Targets that lack what the request uses. A target whose capabilities nobody declared is taken at its word."""
     needs = ask.facts.needs
     if not needs:
@@ -85,10 +83,10 @@ def capability(ask: Ask) -> Judge | None:
         has = candidate.target.capabilities
         return None if not has or needs <= has else ("capability", f"has no {', '.join(sorted(needs - has))}")
 
-    return judge
+    return Lasting(judge, (needs,))
 
 
-def context(ask: Ask) -> Judge:
+def context(ask: Ask) -> Passing:
     """Targets whose window the request does not fit."""
     size = ask.facts.input_tokens + (ask.facts.max_output_tokens or 0)
 
@@ -98,7 +96,12 @@ def context(ask: Ask) -> Judge:
             return None
         return "context_length", f"about {size} tokens > {window}"
 
-    return judge
+    return Passing(judge, size)
+
+
+def window(candidate: Candidate, _: Ask) -> float:
+    """Tokens that fit."""
+    return math.inf if candidate.target.context is None else candidate.target.context
 
 
 WORDS: dict[Exclusion, str] = {
@@ -109,7 +112,7 @@ WORDS: dict[Exclusion, str] = {
 }
 
 
-def available(ask: Ask) -> Judge | None:
+def available(ask: Ask) -> Lasting | None:
     """Deployments that may not be tried now."""
     blocked = ask.world.blocked
     if not blocked:
@@ -119,10 +122,10 @@ def available(ask: Ask) -> Judge | None:
         reason = blocked.get(candidate.target.deployment, "")
         return (reason, WORDS.get(reason, reason)) if reason else None
 
-    return judge
+    return Lasting(judge, of_target=lambda target: blocked.get(target.deployment))
 
 
-def budget(ask: Ask) -> Judge | None:
+def budget(ask: Ask) -> Passing | None:
     """Targets whose expected cost is more than the run has left, or than the policy lets a whole run cost.
 
     What is left comes with the facts: whoever serves keeps the sum. A cost that is not known excludes nothing.
@@ -133,24 +136,30 @@ def budget(ask: Ask) -> Judge | None:
     left = min(limits)
 
     def judge(candidate: Candidate) -> Verdict:
-        cost = candidate.outlook.cost
-        if left <= 0 or (cost is not None and cost.mean > left):
+        cost = candidate.mean("cost")
+        if left <= 0 or (cost is not None and cost > left):
             return "over_budget", "costs more than the run has left"
         return None
 
-    return judge
+    return Passing(judge)
 
 
-def deadline(ask: Ask) -> Judge | None:
+def deadline(ask: Ask) -> Passing | None:
     """Targets that are expected to take longer than there is time."""
     left = ask.facts.deadline
     if left is None:
         return None
 
     def judge(candidate: Candidate) -> Verdict:
-        latency = candidate.outlook.latency
-        if latency is not None and latency.mean > left:
-            return "deadline", f"takes {latency.mean:.1f} s, {left:g} s are left"
+        latency = candidate.mean("latency")
+        if latency is not None and latency > left:
+            return "deadline", f"takes {latency:.1f} s, {left:g} s are left"
         return None
 
-    return judge
+    return Passing(judge, -left)
+
+
+def haste(candidate: Candidate, _: Ask) -> float:
+    """How little time is enough, in seconds below zero: the less is left, the further a request goes."""
+    latency = candidate.mean("latency")
+    return math.inf if latency is None else -latency

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from fw_policies.lock import Arm, Certificate, Lock, LockedStep
 from fw_policies.model import Candidate, Plan
-from fw_policies.rules.ask import Ask, is_hard, note
+from fw_policies.rules.ask import Ask, is_hard, note, of_model
 from fw_policies.rules.requirements import requirements
 from fw_policies.rules.whole import mixed, of_walk
 
@@ -79,15 +79,14 @@ def _able(plan: Plan, ask: Ask) -> dict[str, Candidate]:
 
 
 def _cost(candidate: Candidate) -> float:
-    cost = candidate.outlook.cost
-    return float("inf") if cost is None else cost.mean
+    cost = candidate.mean("cost")
+    return float("inf") if cost is None else cost
 
 
 def _arm(plan: Plan, arm: Arm, able: Mapping[str, Candidate], ask: Ask) -> Plan:
     """One arm: its models in order, then the baseline when all of them fail."""
     chosen = [able[model] for model in arm.models if model in able]
-    same = [c for c in plan.candidates if c.target.model == arm.models[0] and not is_hard(c.excluded)]
-    last = [c for c in plan.candidates if c.target.model == ask.policy.baseline and not is_hard(c.excluded)]
+    same, last = of_model(plan, arm.models[0], ask), of_model(plan, ask.policy.baseline, ask)
     targets = tuple(dict.fromkeys(c.target for c in (*chosen, *same, *last)))
     return replace(
         plan,

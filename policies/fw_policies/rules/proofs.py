@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fw_policies.model import Candidate, Near, Plan, Proof, Requirement
-from fw_policies.rules.ask import Ask, is_hard
+from fw_policies.rules.ask import Ask, Judge, is_hard, serving
 from fw_policies.rules.requirements import check, proof
-from fw_policies.rules.whole import of_walk
+from fw_policies.rules.whole import means
 
 GIVES = 0.5
 """Share of a limit that nobody would give up: what misses it by more is not near."""
@@ -23,7 +23,7 @@ def proofs(plan: Plan, ask: Ask) -> Plan:
         return replace(plan, arms=arms, proofs=_worst([arm.proofs for _, arm in arms], plan))
     if not plan.targets or not plan.requirements:
         return plan
-    first = next((c for c in plan.candidates if c.target is plan.targets[0]), None)
+    first = serving(plan, ask)
     if first is None:
         return plan
     found = tuple(_proof(line, first, plan, ask) for line in plan.requirements)
@@ -55,18 +55,23 @@ def _worst(arms: Sequence[Sequence[Proof]], plan: Plan) -> tuple[Proof, ...]:
 
 def _near(plan: Plan, first: Candidate, ask: Ask) -> Near | None:
     """The cheapest candidate that one requirement alone keeps out, and that would cost less than what serves."""
-    mine = of_walk(first, ask).cost
-    if plan.reason not in _CHOSEN or plan.certificate is not None or ask.rules.objective != "cost" or mine is None:
+    if plan.reason not in _CHOSEN or plan.certificate is not None or ask.rules.objective != "cost":
+        return None
+    mean = means(ask)
+    mine = mean(first, "cost")
+    if mine is None:
         return None
     best: Near | None = None
+    judges: list[tuple[Requirement, Judge]] = []
     for candidate in plan.candidates:
         if not candidate.excluded or is_hard(candidate.excluded):
             continue
-        cost = of_walk(candidate, ask).cost
-        saves = 0.0 if cost is None else mine.mean - cost.mean
+        cost = mean(candidate, "cost")
+        saves = 0.0 if cost is None else mine - cost
         if saves <= 0 or (best is not None and saves <= best.saves):
             continue
-        missed = [line for line in plan.requirements if check(line, ask)(candidate) is not None]
+        judges = judges or [(line, check(line, ask)) for line in plan.requirements]
+        missed = [line for line, judge in judges if judge(candidate) is not None]
         found = proof(missed[0], candidate, ask) if len(missed) == 1 else None
         if (
             found is not None

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from fw_policies.model import Facts, Plan
-from fw_policies.rules.ask import Ask, is_run, note
+from fw_policies.rules.ask import Ask, candidate, is_run, note
 from fw_policies.spec import checks
 
 
@@ -19,16 +19,16 @@ def verify(plan: Plan, ask: Ask) -> Plan:
     wanted = tuple(dict.fromkeys((*ask.rules.verify, *plan.verify)))
     absent = [check for check in wanted if not checks.is_built_in(check) and not is_run(check, ask.facts)]
     if absent:
-        plan = _without(plan, absent)
+        plan = _without(plan, absent, ask)
     held = tuple(check for check in wanted if check not in absent)
-    return _walked(replace(plan, verify=_with_own(held, ask.facts)))
+    return _walked(plan, _with_own(held, ask.facts))
 
 
 def declared(plan: Plan, facts: Facts) -> Plan:
     """The plan of a pinned call with the check that the client itself runs, if it said so; it wanted that model's answer in any case."""
     if not facts.checks or not plan.targets:
         return plan
-    return _walked(replace(plan, verify=_with_own((), facts), otherwise="baseline"))
+    return _walked(replace(plan, otherwise="baseline"), _with_own((), facts))
 
 
 def _with_own(held: tuple[str, ...], facts: Facts) -> tuple[str, ...]:
@@ -39,18 +39,20 @@ def _with_own(held: tuple[str, ...], facts: Facts) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*held, *own)))
 
 
-def _without(plan: Plan, absent: list[str]) -> Plan:
+def _without(plan: Plan, absent: list[str], ask: Ask) -> Plan:
     said = f"{', '.join(absent)} is not run by this client"
     if plan.strategy != "cascade":
         return note(plan, "verify", f"{said}: answers count unchecked")
     last = plan.targets[-1]
-    outlook = next((c.outlook for c in plan.candidates if c.target == last), plan.outlook)
-    plan = replace(plan, targets=(last,), strategy="single", outlook=outlook)
-    return note(plan, "verify", f"{said}: {last.deployment}, the last of the cascade, serves alone")
+    found = candidate(plan, last, ask)
+    outlook = plan.outlook if found is None else found.outlook
+    said = f"{said}: {last.deployment}, the last of the cascade, serves alone"
+    return note(plan, "verify", said, targets=(last,), strategy="single", outlook=outlook)
 
 
-def _walked(plan: Plan) -> Plan:
-    """Another model to go on to makes it a cascade: a rejected answer is not asked for again from the same model."""
-    if plan.verify and len({target.model for target in plan.targets}) > 1:
-        return replace(plan, strategy="cascade")
-    return plan
+def _walked(plan: Plan, checks: tuple[str, ...]) -> Plan:
+    """The plan under these checks. Another model to go on to makes it a cascade: a rejected answer is not asked for again from the same model."""
+    strategy = "cascade" if checks and len({target.model for target in plan.targets}) > 1 else plan.strategy
+    return (
+        plan if (checks, strategy) == (plan.verify, plan.strategy) else replace(plan, verify=checks, strategy=strategy)
+    )

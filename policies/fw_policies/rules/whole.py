@@ -5,27 +5,24 @@ bounds of the parts, percentiles from Bonferroni's inequality (see `walks`). Qua
 for the model that it began with.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from fw_policies.estimate.outcomes import ACCEPTED
-from fw_policies.estimate.snapshot import Snapshot
 from fw_policies.model import Candidate, Estimate, Outlook, Plan, Target
-from fw_policies.rules.ask import Ask
-from fw_policies.rules.walks import dearest, longest, walks
+from fw_policies.rules.ask import Ask, kept, serving
+from fw_policies.rules.walks import dearest, longest, observed, parts
 
 P95 = 0.95
 
 
 def of_walk(candidate: Candidate, ask: Ask) -> Outlook:
     """The outlook of the walk that begins with a candidate; without `verify` it is the candidate's own."""
-    walk = walks(candidate.target, ask)[0]
     own = candidate.outlook
-    if len(walk) == 1 and not ask.checked:
+    if not ask.checked:
         return own
-    looked = ask.world.estimates.looking(ask.facts, confidence=ask.policy.confidence)
-    after = looked(walk[1]).at(ask.facts.input_tokens) if len(walk) > 1 else None
-    go_on = rejected(candidate.target, ask) if len(walk) > 1 else None
+    two = parts(candidate.target, ask) == 2
+    after = ask.looked(ask.followers[0]).at(ask.facts.input_tokens) if two else None
+    go_on = rejected(candidate.target, ask) if two else None
     latency = _sum(own.latency, after, "latency", go_on)
     latency = None if latency is None else replace(latency, p95=longest("latency", P95, candidate.target, ask))
     cost = _sum(own.cost, after, "cost", go_on)
@@ -33,10 +30,33 @@ def of_walk(candidate: Candidate, ask: Ask) -> Outlook:
     return replace(own, latency=latency, ttft=latency, cost=cost)
 
 
+def means(ask: Ask) -> Callable[[Candidate, str], float | None]:
+    """What finds the mean of one measure of `of_walk`, had without the rest."""
+    if not ask.checked:
+        return Candidate.mean
+    follower = ask.looked(ask.followers[0]) if ask.followers else None
+    rest = {name: follower.mean(name, ask.facts.input_tokens) for name in ("latency", "cost")} if follower else {}
+    turned: dict[str, float | None] = kept(ask.memory, "turned", (), dict)
+    baseline, passed = ask.policy.baseline, ask.passed
+
+    def mean(candidate: Candidate, measure: str) -> float | None:
+        summed, target = "latency" if measure == "ttft" else measure, candidate.target
+        own = candidate.known.mean(summed, candidate.size)
+        if own is None or summed not in rest or target.model == baseline:
+            return own
+        after = rest[summed]
+        if target.model not in turned:
+            share = passed(target).mean("quality", 0)
+            turned[target.model] = None if share is None else 1 - share
+        share = turned[target.model]
+        return None if after is None or share is None else own + share * after
+
+    return mean
+
+
 def rejected(target: Target, ask: Ask) -> Estimate | None:
     """The share of a model's answers that its step's checks reject; None: it was never seen."""
-    looked = ask.world.estimates.looking(ask.facts, outcome=ACCEPTED, confidence=ask.policy.confidence)
-    found = looked(target).quality
+    found = ask.passed(target).quality
     return None if found is None else Estimate(1 - found.mean, 1 - found.high, 1 - found.low, found.n, found.confidence)
 
 
@@ -63,7 +83,7 @@ def whole(plan: Plan, ask: Ask) -> Plan:
         return replace(plan, arms=arms, outlook=mixed(arms))
     if not plan.targets:
         return plan
-    first = next((c for c in plan.candidates if c.target is plan.targets[0]), None)
+    first = serving(plan, ask)
     if first is None:
         return plan
     reach = _reach(plan, ask)
@@ -122,8 +142,5 @@ def _plus(one: float | None, other: float | None) -> float | None:
 
 def failing(target: Target, ask: Ask) -> float | None:
     """The share of a target's recent attempts at the step that failed; None: there were none."""
-    estimates = ask.world.estimates
-    if not isinstance(estimates, Snapshot):
-        return None
-    seen = estimates.histogram("latency", ask.facts, target)
+    seen = observed("latency", target, ask)
     return seen.beyond / seen.total if seen is not None and seen.total else None
