@@ -54,7 +54,8 @@ def test_an_answer_that_fails_its_check_is_answered_by_the_next_model(
 ) -> None:
     """The client gets the accepted answer alone; ledger, EXPLAIN ANALYZE and traces have both, and both are charged."""
     number = 0xC0 + stream
-    answer = asked(plans, "checked", trace=number, stream=stream)
+    # A step of its own: what was rejected at one is known a moment later, and the cheap model is not tried first there any more.
+    answer = asked(plans, "checked", trace=number, stream=stream, x_fw_step=f"checked-{stream}")
     text = answer.text if stream else answer.json["choices"][0]["message"]["content"]
     assert (answer.status, text, answer.headers["x-fw-model"]) == (200, GOOD, "b-strong")
     assert BAD.encode() not in answer.body
@@ -74,14 +75,14 @@ def test_an_answer_that_fails_its_check_is_answered_by_the_next_model(
 
 
 def test_a_policy_that_refuses_says_which_check_failed(plans: Gateway) -> None:
-    answer = asked(plans, "strict")
+    answer = asked(plans, "strict", x_fw_step="strict")
     assert (answer.status, answer.error["code"]) == (502, "verification_failed")
     assert "regex(^never)" in answer.error["message"]
 
 
 def test_a_client_without_an_sdk_may_judge_too(plans: Gateway) -> None:
     """Plain HTTP: a header that declares the check, and one POST for each verdict."""
-    answer = asked(plans, "mine", x_fw_verify="patch_applies")
+    answer = asked(plans, "mine", x_fw_verify="patch_applies", x_fw_step="mine")
     assert answer.headers["x-fw-verify"] == "patch_applies"
     path = f"/v1/decisions/{answer.headers['x-fw-decision-id']}/verdict"
     following = plans.ask("POST", path, b'{"accept": false, "attempt": 1}', {"content-type": "application/json"})
