@@ -176,7 +176,9 @@ async def test_conversations_spread_and_each_stays_where_its_prefix_is(tmp_path:
     """Twenty-four of them over three replicas; both calls of each at the same."""
     async with three(tmp_path) as (client, *_):
         found = await served(client, 24)
-        took = [one.ended - one.started for record in client.records for one in record.attempts if one.ended is not None]
+        took = [
+            one.ended - one.started for record in client.records for one in record.attempts if one.ended is not None
+        ]
         assert len(found) == 3
         assert max(found.values()) <= 30 or max(took) > 0.1  # a place that was slow to answer is rightly left
         served_by = [record.attempts[0].target.deployment for record in client.records]
