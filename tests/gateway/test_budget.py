@@ -194,3 +194,15 @@ async def test_a_retry_that_has_no_time_left_is_not_made(client: Client, upstrea
     assert code == 504
     assert json.loads(body)["error"]["code"] == "deadline_exceeded"
     assert upstream.count("good") == 0
+
+
+async def test_tries_of_a_forwarded_name_are_paid_like_all_others(upstream: Upstream, tmp_path: Path) -> None:
+    """The caller's own name goes upstream there, and makes no other group of it: the second and the third attempt cost a token each."""
+    places = [endpoint("fx-*", name, upstream.url, forward_name=True) for name in ("a", "b", "c")]
+    upstream.scripts["fx-broken"] = status(503)
+    async with running(config_of(tmp_path, *places)) as client:
+        purse = client.gateway._worlds.budget(places[0].target)
+        assert (await client.chat("fx-broken"))[0] == 503
+        assert len(upstream.log) == 3
+        lasted = time.monotonic() - client.records[0].call.started
+        assert purse.tokens <= MOST - 2 + FLOOR * lasted

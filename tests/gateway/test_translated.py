@@ -11,7 +11,7 @@ from fw_gateway.providers.form import Answer as FormAnswer
 from fw_gateway.providers.form import Choice, Losses, Reasoning, Text
 from fw_gateway.values import Usage
 from tests.gateway.conftest import Client, config_of, endpoint, running
-from tests.gateway.upstream import DONE, HELLO, ROLE, Exchange, Script, Upstream, breaks, completion, ok, status
+from tests.gateway.upstream import DONE, HELLO, ROLE, Exchange, Script, Upstream, breaks, completion, event, ok, status
 from tests.gateway.wires import ANTHROPIC, ANTHROPIC_WHOLE, RESPONSE_WHOLE, RESPONSES
 
 SAID = "Hello"
@@ -150,6 +150,9 @@ async def test_what_is_lost_is_named_and_may_be_refused(upstream: Upstream, tmp_
         code, headers, _ = await ask(client, "openai_chat", seed=7)
         assert (code, headers["x-fw-lost"]) == (200, "seed")
         assert (await client.recorded()).attempts[0].lost == ("seed",)
+        code, headers, _ = await ask(client, "openai_chat", seed=7, stream=True)
+        assert (headers["x-fw-lost"], headers["x-fw-attempts"]) == ("seed", "1")
+        assert (await client.recorded(2)).attempts[0].lost == ("seed",)
         sent = len(upstream.log)
         body = json.dumps({"model": "auto", "messages": [{"role": "user", "content": "Hi"}], "seed": 7}).encode()
         code, _, said = await client.post("/v1/chat/completions", body, x_fw_policy="careful")
@@ -197,3 +200,23 @@ async def test_thoughts_of_another_provider_do_not_go_to_openai(upstream: Upstre
     assert words("openai_responses", body, stream=False).startswith(SAID)
     assert headers["x-fw-lost"] == "input[1]"
     assert upstream.log[-1].fields == {"model": "up", "input": [asked[0], output[1], asked[3]], "x_new": 1}
+
+
+async def test_what_an_answer_loses_is_told_after_it(upstream: Upstream, tmp_path: Path) -> None:
+    """Whole, in the header; of a stream, whose header has gone by then, in the record."""
+    second = event({"content": "Bye"}, "stop").replace(b'"index": 0', b'"index": 1')
+    found = json.loads(completion())
+    found["choices"].append({**found["choices"][0], "index": 1})
+
+    async def two(exchange: Exchange) -> None:
+        if exchange.fields.get("stream"):
+            await breaks("clean", ROLE, HELLO, second, event({}, "stop"), DONE)(exchange)
+        else:
+            await exchange.whole(200, json.dumps(found).encode())
+
+    upstream.scripts["up"] = two
+    async with spoken(upstream, tmp_path, "openai_chat") as client:
+        _, headers, _ = await ask(client, "openai_responses")
+        assert headers["x-fw-lost"] == "answer.choices[1]"
+        await ask(client, "openai_responses", stream=True)
+        assert (await client.recorded(2)).attempts[0].lost == ("answer.choices[1]",)
