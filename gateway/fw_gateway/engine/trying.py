@@ -67,7 +67,7 @@ class Trying:
             if found is not BUSY or not journey.tries:  # what an upstream said is worth more to the client
                 journey.fault = found
             self._learn(journey, target, found)
-            pause = self._pause(journey, target, found) if again else None
+            pause = self._pause(journey, target, found) if again and journey.failed() < MAX_ATTEMPTS else None
             again = False
             if pause is None or not self._worlds.budget(target).spend(clock.monotonic()):
                 journey.spent = journey.spent or pause is not None
@@ -204,9 +204,4 @@ class Trying:
 
 def _together(one: Target, other: Target) -> bool:
     """Whether two targets are of one group: replicas of a model at one provider, which fail together and share a retry budget."""
-    return _named(one) == _named(other) and one.provider == other.provider
-
-
-def _named(target: Target) -> str:
-    """The model as the config names it, also where the caller's own name goes upstream in its place."""
-    return target.deployment.rpartition("@")[0]
+    return one.model == other.model and one.provider == other.provider
