@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from fw_gateway.providers.dialects.chat.relay import ChatWatcher, rewrite
 from fw_gateway.providers.splice import members
-from fw_gateway.providers.watching import MAX_EVENT, MAX_HEAD
+from fw_gateway.providers.sse import MAX_EVENT
+from fw_gateway.providers.watching import MAX_HEAD
 from tests.gateway.upstream import BILL, DONE, HELLO, ROLE, STOP, USAGE, WORLD, event
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

@@ -10,8 +10,7 @@ from fw_gateway.providers.form import Answer, Losses, Unreadable
 from fw_gateway.providers.gather import gathered
 from fw_gateway.providers.profiles import DEFAULT
 from fw_gateway.providers.protocols import CHAT
-from fw_gateway.providers.sse import Frames
-from fw_gateway.providers.watching import fields_of
+from fw_gateway.providers.sse import Frames, fields_of
 from fw_gateway.values import Call
 
 

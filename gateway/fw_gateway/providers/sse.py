@@ -11,7 +11,9 @@ from fw_gateway.providers.form import Unreadable
 MAX_EVENT: Final = 16 * 2**20
 """Bytes that one event may have; more is no event."""
 
-_BOUNDARY = re.compile(rb"(?>\r\n|\r|\n){2}")  # atomic: a CRLF is never read as two line ends
+BOUNDARY: Final = re.compile(rb"(?>\r\n|\r|\n){2}")
+"""A blank line. Atomic: CR and LF are never read as two ends of a line, unless a read ends between them; then LF begins the next event,
+unharmed."""
 _LINE = re.compile(r"\r\n|\r|\n")
 
 
@@ -32,14 +34,14 @@ class Frames:
         Raises Unreadable on an event that is too large or not UTF-8.
         """
         joint = self._tail + data
-        if not _BOUNDARY.search(joint):
+        if not BOUNDARY.search(joint):
             self._parts.append(data)
             self._size += len(data)
             self._tail = joint[-3:]
             if self._size > MAX_EVENT:
                 raise Unreadable("", f"an event is larger than {MAX_EVENT} bytes")
             return []
-        *ready, rest = _BOUNDARY.split(b"".join([*self._parts, data]))
+        *ready, rest = BOUNDARY.split(b"".join([*self._parts, data]))
         self._parts, self._size, self._tail = [rest], len(rest), rest[-3:]
         return [event for block in ready if (event := self._event(block))]
 
@@ -57,14 +59,20 @@ class Frames:
             raise Unreadable("", "an event is not UTF-8") from None
         if not self._begun:
             text, self._begun = text.removeprefix("\ufeff"), bool(block) or self._begun
-        name, data = "", []
-        for line in _LINE.split(text):
-            field, _, value = line.partition(":")
-            if field == "data":
-                data.append(value.removeprefix(" "))
-            elif field == "event":
-                name = value.removeprefix(" ")
-        return (name, "\n".join(data)) if data else None
+        name, data = fields_of(text)
+        return None if data is None else (name, data)
+
+
+def fields_of(event: str) -> tuple[str, str | None]:
+    """Name and `data` of one event; None when it has no data."""
+    name, data = "", []
+    for line in _LINE.split(event.removeprefix("\ufeff")):
+        field, _, value = line.partition(":")
+        if field == "data":
+            data.append(value.removeprefix(" "))
+        elif field == "event":
+            name = value.removeprefix(" ")
+    return name, "\n".join(data) if data else None
 
 
 def frame(payload: Mapping[str, Any], name: str = "") -> bytes:

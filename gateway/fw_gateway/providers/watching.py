@@ -10,19 +10,14 @@ from typing import Any, ClassVar, Final
 
 import orjson
 
+from fw_gateway.providers.sse import BOUNDARY, MAX_EVENT, fields_of
 from fw_gateway.values import Usage
-
-MAX_EVENT: Final = 16 * 2**20
-"""Bytes that one event may have; more is no event."""
 
 MAX_HEAD: Final = 16 * 2**10
 """Bytes held back while no content has come; then the stream is committed as it is."""
 
-_BOUNDARY = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
-"""A blank line. A pair of CR and LF is one end of a line, unless a read ends between the two: then LF begins the next event, unharmed."""
 _COMMENTS = re.compile(rb"(?:\A|(?<=\n\n)):[^\n]*\n(?::[^\n]*\n)*\n")
 """An event of comments alone: it keeps a connection open and says nothing."""
-_LINE = re.compile(r"\r\n|\r|\n")
 
 
 @dataclass(slots=True)
@@ -100,7 +95,7 @@ class Watcher:
         """Take a read; what may be relayed now."""
         buffer = self._rest + data if self._rest else data
         if b"\r" in buffer:
-            end = max((found.end() for found in _BOUNDARY.finditer(buffer)), default=0)
+            end = max((found.end() for found in BOUNDARY.finditer(buffer)), default=0)
         else:
             end = buffer.rfind(b"\n\n") + 2 if b"\n\n" in buffer else 0
         if not end:
@@ -124,7 +119,7 @@ class Watcher:
             if plain:
                 end = ready.index(b"\n\n", position) + 2
             else:
-                boundary = _BOUNDARY.search(ready, position)
+                boundary = BOUNDARY.search(ready, position)
                 end = boundary.end() if boundary is not None else size
             raw, position = ready[position:end], end
             yield from self._released(raw)
@@ -193,23 +188,6 @@ class Watcher:
             return found
         self.problem = "" if self._ended else "an event of the upstream is no JSON object"
         return None
-
-
-def fields_of(event: str) -> tuple[str, str | None]:
-    """Name and `data` of one event; None when it has no data."""
-    name, found = "", []
-    for line in _LINE.split(event.lstrip("\ufeff")):
-        if line.startswith("data:"):
-            found.append(line[5:].removeprefix(" "))
-        elif line.startswith("event:"):
-            name = line[6:].strip()
-    return name, "\n".join(found) if found else None
-
-
-def event(payload: Mapping[str, Any], name: str = "") -> bytes:
-    """One event with a JSON payload."""
-    head = f"event: {name}\n".encode() if name else b""
-    return head + b"data: " + orjson.dumps(payload) + b"\n\n"
 
 
 def comment(text: str) -> bytes:

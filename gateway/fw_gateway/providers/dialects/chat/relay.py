@@ -11,7 +11,8 @@ from typing import Any
 import orjson
 
 from fw_gateway.providers.splice import replaced, with_member, with_model
-from fw_gateway.providers.watching import Answer, Watcher, event, in_shape, loaded, number, text
+from fw_gateway.providers.sse import frame
+from fw_gateway.providers.watching import Answer, Watcher, in_shape, loaded, number, text
 from fw_gateway.values import Usage
 
 DONE = b"data: [DONE]\n\n"
@@ -109,7 +110,7 @@ class ChatWatcher(Watcher):
 
     def failure(self, error: Mapping[str, Any]) -> bytes:
         """An event with the error, and no `[DONE]`."""
-        return event({"error": error})
+        return frame({"error": error})
 
     def _told(self, raw: bytes, name: str, data: str) -> bool:
         if data.strip() == "[DONE]":

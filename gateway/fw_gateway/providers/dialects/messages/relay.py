@@ -6,7 +6,8 @@ from typing import Any
 
 from fw_gateway.providers.dialects.messages.errors import error_body, status_of
 from fw_gateway.providers.splice import with_member, with_model
-from fw_gateway.providers.watching import Answer, Watcher, event, in_shape, loaded, number, text
+from fw_gateway.providers.sse import frame
+from fw_gateway.providers.watching import Answer, Watcher, in_shape, loaded, number, text
 from fw_gateway.values import Usage
 
 
@@ -81,7 +82,7 @@ class MessagesWatcher(Watcher):
     def failure(self, error: Mapping[str, Any]) -> bytes:
         """An `error` event."""
         kind = text(error.get("type"))
-        return event(error_body(status_of(kind), error["message"], kind), "error")
+        return frame(error_body(status_of(kind), error["message"], kind), "error")
 
     def _told(self, raw: bytes, name: str, data: str) -> bool:
         if self._ended:

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import orjson
 
 from fw_gateway.providers.splice import with_model
-from fw_gateway.providers.watching import Answer, Watcher, event, in_shape, number, text
+from fw_gateway.providers.sse import frame
+from fw_gateway.providers.watching import Answer, Watcher, in_shape, number, text
 from fw_gateway.values import Usage
 
 _FORM_MODEL = re.compile(
@@ -71,7 +72,7 @@ class OpaqueWatcher(Watcher):
 
     def failure(self, error: Mapping[str, Any]) -> bytes:
         """An event with the error."""
-        return event({"error": error})
+        return frame({"error": error})
 
     def _told(self, raw: bytes, name: str, data: str) -> bool:
         if data.strip() == "[DONE]":

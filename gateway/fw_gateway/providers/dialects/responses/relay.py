@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from fw_gateway.providers.splice import with_member, with_model
-from fw_gateway.providers.watching import Answer, Watcher, event, in_shape, loaded, number, text
+from fw_gateway.providers.sse import frame
+from fw_gateway.providers.watching import Answer, Watcher, in_shape, loaded, number, text
 from fw_gateway.values import Usage
 
 _ENDS: Final = frozenset({"response.completed", "response.incomplete"})
@@ -81,7 +82,7 @@ class ResponsesWatcher(Watcher):
         shape = {"code": text(error.get("code")) or "server_error", "message": error["message"]}
         response = {"object": "response", "output": [], **self._response, "status": "failed", "error": shape}
         name = "response.failed"
-        return event({"type": name, "sequence_number": self._number + self.chunks, "response": response}, name)
+        return frame({"type": name, "sequence_number": self._number + self.chunks, "response": response}, name)
 
     def _told(self, raw: bytes, name: str, data: str) -> bool:
         if self._ended:
