@@ -9,6 +9,7 @@ import aiohttp
 import orjson
 
 from fw_gateway import clock
+from fw_gateway.exchange import Answer
 from fw_gateway.providers.protocols import RUNNING
 from fw_gateway.providers.splice import with_member
 from fw_gateway.providers.watching import Watcher, error_text
@@ -25,6 +26,8 @@ MAX_ERROR = 64 * 2**10
 """Bytes read of an upstream's error."""
 HOP = 0.05
 """Seconds of what is left that a server behind this one is not given: its refusal has to come back in time."""
+TICK = 0.01
+"""Seconds before its time at which a timer may ring: an event loop counts in milliseconds, and rounds."""
 LINGER = 0.25
 """Seconds that the connection of a finished stream may take to end; after that it is not kept."""
 NOT_SENT = frozenset(
@@ -72,6 +75,10 @@ class Try:
     def left(self) -> float:
         """Seconds until the call's deadline."""
         return self.call.deadline - clock.monotonic()
+
+    def late(self) -> bool:
+        """Whether it was the deadline that ended a wait."""
+        return self.left() <= TICK
 
 
 def begin(
@@ -188,7 +195,7 @@ def _request(one: Try) -> tuple[bytes, dict[str, str]]:
     return body, extra
 
 
-async def _send(one: Try, body: bytes, extra: dict[str, str]) -> aiohttp.ClientResponse:
+async def _send(one: Try, body: bytes, extra: dict[str, str]) -> Answer:
     """Send it; once more when a kept connection turns out to be dead before one byte came back."""
     path = one.way.spoken.path
     opened = one.route.opened()
@@ -221,11 +228,11 @@ async def _whole(one: Try, sent: bytes, extra: dict[str, str]) -> Opened | Fault
     attempt.response_id, attempt.response_model = answer.id, answer.model
     attempt.finish_reasons = answer.finish_reasons
     finish(one, outcome="success")
-    kind = "application/json" if attempt.protocol else response.headers.get("Content-Type", "application/json")
+    kind = "application/json" if attempt.protocol else response.headers.get("content-type", "application/json")
     return Opened(attempt, response.status, kind, told)
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
+async def _read(response: Answer) -> bytes:
     """The whole body.
 
     Raises:
@@ -239,10 +246,10 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     return body
 
 
-async def _up_to(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:
+async def _up_to(response: Answer, limit: int) -> tuple[bytes, bool]:
     """At most `limit` bytes of the body, and whether there was more."""
     pieces, size = [], 0
-    while data := await response.content.readany():
+    while data := await response.some():
         pieces.append(data)
         size += len(data)
         if size > limit:
@@ -250,13 +257,13 @@ async def _up_to(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, b
     return b"".join(pieces), False
 
 
-async def _refusal(one: Try, response: aiohttp.ClientResponse) -> Fault:
+async def _refusal(one: Try, response: Answer) -> Fault:
     """An answer that is no success, as a fault; its body is kept to be relayed."""
     status = response.status
     body, rest = await _up_to(response, MAX_ERROR)
     if rest:
         response.close()
-    kind = response.headers.get("Content-Type", "")
+    kind = response.headers.get("content-type", "")
     if status < 400:
         return Fault(str(status), "the upstream answered with a redirect, which is never followed", status=status)
     message, code = _message(body)
@@ -269,7 +276,7 @@ async def _refusal(one: Try, response: aiohttp.ClientResponse) -> Fault:
         status=status,
         retryable=status not in NOT_OURS,
         key=status in KEY or code in SPENT,
-        retry_after=retry_after(response.headers.get("Retry-After"), response.headers.get("retry-after-ms")),
+        retry_after=retry_after(response.headers.get("retry-after"), response.headers.get("retry-after-ms")),
         body=body if message and "json" in kind and not rest else None,
         content_type=kind or "application/json",
         protocol=one.way.spoken.name,
@@ -315,7 +322,7 @@ async def _stream(one: Try, sent: bytes, extra: dict[str, str]) -> Opened | Faul
     attempt = one.attempt
     limit = min(one.route.endpoint.ttft_limit, one.left())
     watcher = one.way.watcher()
-    response: aiohttp.ClientResponse | None = None
+    response: Answer | None = None
     opened = False
     try:
         async with asyncio.timeout(max(0.0, limit)):
@@ -323,7 +330,7 @@ async def _stream(one: Try, sent: bytes, extra: dict[str, str]) -> Opened | Faul
             if response.status >= 300:
                 return await _refusal(one, response)
             attempt.status = response.status
-            kind = response.headers.get("Content-Type", "")
+            kind = response.headers.get("content-type", "")
             if "event-stream" not in kind:
                 return await _not_a_stream(response)
             first = one.way.out(await _head(response, watcher, attempt))
@@ -338,11 +345,11 @@ async def _stream(one: Try, sent: bytes, extra: dict[str, str]) -> Opened | Faul
             response.close()
 
 
-async def _head(response: aiohttp.ClientResponse, watcher: Watcher, attempt: Attempt) -> bytes:
+async def _head(response: Answer, watcher: Watcher, attempt: Attempt) -> bytes:
     """What may be relayed when the first content is there; empty when the stream ended before."""
     first = b""
     while not watcher.started and not watcher.over:
-        data = await response.content.readany()
+        data = await response.some()
         if not data:
             break
         if attempt.ttft is None:
@@ -352,7 +359,7 @@ async def _head(response: aiohttp.ClientResponse, watcher: Watcher, attempt: Att
     return first
 
 
-async def _not_a_stream(response: aiohttp.ClientResponse) -> Fault:
+async def _not_a_stream(response: Answer) -> Fault:
     body, _ = await _up_to(response, MAX_ERROR)
     message, _ = _message(body)
     return Fault(
@@ -370,21 +377,19 @@ def _empty(watcher: Watcher, attempt: Attempt) -> Fault:
     return Fault("stream_interrupted", watcher.problem or "the stream ended before any content", status=attempt.status)
 
 
-async def relay(one: Try, response: aiohttp.ClientResponse, watcher: Watcher, first: bytes) -> AsyncIterator[bytes]:
+async def relay(one: Try, response: Answer, watcher: Watcher, first: bytes) -> AsyncIterator[bytes]:
     """The rest of a committed stream. It ends well, or with an error in band, or because the client left.
 
     The first item is empty: once it was taken, closing the stream closes the attempt too, whether or not anyone reads on.
     """
-    attempt = one.attempt
+    attempt, pace = one.attempt, _Pace(one, watcher, response)
     fault: Fault | None = None
     try:
         yield b""
         yield first
-        pace = _Pace(one, watcher)
         while not watcher.over:
             try:
-                async with asyncio.timeout(pace.left()):
-                    data = await response.content.readany()
+                data = await pace.read()
             except EXPECTED as exc:
                 fault = fault_of(exc)
                 break
@@ -402,6 +407,7 @@ async def relay(one: Try, response: aiohttp.ClientResponse, watcher: Watcher, fi
             response.close()
             yield one.way.failure(watcher, _in_band(watcher, fault, one))
     finally:
+        pace.stop()
         if attempt.outcome is None:
             attempt.stream_outcome = "client_disconnected"
             _observed(attempt, watcher)
@@ -411,19 +417,59 @@ async def relay(one: Try, response: aiohttp.ClientResponse, watcher: Watcher, fi
 
 
 class _Pace:
-    """How a stream gets on. Pings and comments keep a connection open, not a call: only events that say something are progress."""
+    """How a stream gets on. Pings and comments keep a connection open, not a call: only events that say something are progress.
 
-    __slots__ = ("_last", "_one", "_progressed", "_seen", "_stall", "_watcher")
+    One timer for the whole stream: it rings when the limit of a wait may be over, and is set again for what is left if it is not.
+    """
 
-    def __init__(self, one: Try, watcher: Watcher) -> None:
+    __slots__ = ("_last", "_one", "_progressed", "_response", "_seen", "_stall", "_timer", "_waiting", "_watcher")
+
+    def __init__(self, one: Try, watcher: Watcher, response: Answer) -> None:
         """From now on."""
-        self._one, self._watcher, self._stall = one, watcher, one.route.endpoint.stall_limit
+        self._one, self._watcher, self._response = one, watcher, response
+        self._stall = one.route.endpoint.stall_limit
         self._last = self._progressed = clock.monotonic()
         self._seen = watcher.chunks
+        self._waiting: float | None = None
+        """Since when the upstream is waited for; None: the client is."""
+        self._timer: asyncio.TimerHandle | None = None
 
-    def left(self) -> float:
-        """Seconds that may be waited for the next bytes."""
-        return max(0.0, min(self._progressed + self._stall - self._last, self._one.left()))
+    def stop(self) -> None:
+        """It is over."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def read(self) -> bytes:
+        """The next bytes; empty when there are no more.
+
+        Raises:
+            TimeoutError: they did not come in time.
+            aiohttp.ClientError, OSError: they will not come.
+        """
+        if self._response.ready:
+            return self._response.taken()
+        self._waiting = clock.monotonic()
+        if self._timer is None:
+            self._set(self._left(self._waiting))
+        try:
+            return await self._response.some()
+        finally:
+            self._waiting = None
+
+    def _left(self, now: float) -> float:
+        """Seconds that may be waited for the next bytes. The time that the client took for the last is not the upstream's."""
+        waited = now - (now if self._waiting is None else self._waiting)
+        return min(self._progressed + self._stall - self._last - waited, self._one.left())
+
+    def _set(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, seconds), self._rung)
+
+    def _rung(self) -> None:
+        left = self._left(clock.monotonic())
+        if self._waiting is not None and left <= TICK:
+            self._response.interrupt(TimeoutError())
+        else:
+            self._set(max(left, TICK))
 
     def fed(self, data: bytes) -> bytes:
         """Take a read; what may be relayed now."""
@@ -445,7 +491,7 @@ def _verdict(watcher: Watcher, fault: Fault | None, one: Try) -> Fault | None:
     if watcher.complete or (fault is None and not watcher.MARKED):
         return None
     if fault is not None:
-        return replace(fault, message="the deadline passed before the answer was whole") if one.left() <= 0 else fault
+        return replace(fault, message="the deadline passed before the answer was whole") if one.late() else fault
     return Fault("stream_interrupted", "the upstream ended the stream before the answer was whole")
 
 
@@ -472,16 +518,18 @@ def _in_band(watcher: Watcher, fault: Fault, one: Try) -> dict[str, object]:
     """The error that a client sees in the stream, in OpenAI's shape."""
     if watcher.error is not None:
         return dict(watcher.error)
-    code = "deadline_exceeded" if one.left() <= 0 else fault.error_type
+    code = "deadline_exceeded" if one.late() else fault.error_type
     kind = "timeout_error" if fault.error_type == "timeout" else "upstream_error"
     return {"message": fault.message, "type": kind, "param": None, "code": code}
 
 
-async def _end(response: aiohttp.ClientResponse) -> None:
+async def _end(response: Answer) -> None:
     """Let the connection be used again when the stream came to its end."""
+    if response.over:
+        return
     try:
         async with asyncio.timeout(LINGER):
-            while await response.content.readany():
+            while await response.some():
                 pass
     except EXPECTED:
         response.close()

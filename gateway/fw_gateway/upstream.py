@@ -3,18 +3,18 @@
 import asyncio
 import ipaddress
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
-from multidict import CIMultiDict
 from yarl import URL
 
 from fw_gateway import clock
 from fw_gateway.config import Endpoint
+from fw_gateway.exchange import READ, Answer, Line, NotHTTP, channelled
 from fw_gateway.values import Fault
 
 CONNECT = 3.0
@@ -33,12 +33,9 @@ LAST_GOOD = 300.0
 LOOKUP = 1.0
 """Seconds that looking up may take while there is a last good address."""
 
-LARGE = 2**20
-"""Bytes from which a request body is sent in pieces."""
+TIMEOUT = aiohttp.ClientTimeout(total=None, connect=CONNECT)
+"""aiohttp's own limits; whoever calls has a deadline."""
 
-_READ = 2**16
-"""Bytes read ahead of a client that is slower than its upstream; twice as much stops the reading."""
-_PIECE = 2**18
 _USER_AGENT = "fwsdk"
 
 
@@ -110,22 +107,15 @@ class Route:
 
     endpoint: Endpoint
     session: aiohttp.ClientSession
+    line: Line
     base: str
     headers: dict[str, str]
     server: tuple[str, int]
-    urls: dict[str, URL]
 
     def opened(self) -> int:
         """Connections begun so far in this endpoint's pool."""
         connector = self.session.connector
         return connector.begun if isinstance(connector, _Counted) else 0
-
-    def url(self, path: str) -> URL:
-        """The address of `path` (from `/chat/completions` on) at this endpoint."""
-        found = self.urls.get(path)
-        if found is None:
-            found = self.urls[path] = URL(self.base + path, encoded=True)
-        return found
 
 
 class Upstreams:
@@ -154,7 +144,8 @@ class Upstreams:
             header = endpoint.row.key_header
             headers[header] = f"Bearer {secret}" if header == "Authorization" else secret
         server = (address.host or "", address.port or 0)
-        found = self._routes[name] = Route(endpoint, session, base, headers, server, {})
+        line = Line(_connector(session), address, headers, TIMEOUT)
+        found = self._routes[name] = Route(endpoint, session, line, base, headers, server)
         return found
 
     def forget(self, endpoint: Endpoint) -> None:
@@ -179,47 +170,38 @@ def connector_to(host: str, guard: Guard, *, renew: float = RENEW) -> aiohttp.TC
     return _Counted(age=age, limit=0, keepalive_timeout=KEEP_ALIVE, ttl_dns_cache=max(1, int(renew)), resolver=guard)
 
 
+def _connector(session: aiohttp.ClientSession) -> aiohttp.BaseConnector:
+    if session.connector is None:
+        raise RuntimeError("the upstreams are closed")
+    return session.connector
+
+
 def _session(address: URL, socket_path: str) -> aiohttp.ClientSession:
     connector: aiohttp.BaseConnector
     if socket_path:
         connector = aiohttp.UnixConnector(socket_path, limit=0, keepalive_timeout=KEEP_ALIVE)
     else:
         connector = connector_to(address.host or "", Guard(address.host or ""))
+    channelled(connector)
     return aiohttp.ClientSession(
         connector=connector,
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
-        read_bufsize=_READ,
-        timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT),
+        read_bufsize=READ,
+        timeout=TIMEOUT,
         trust_env=False,
     )
 
 
-async def send(
-    route: Route, path: str, body: bytes, extra: Mapping[str, str], *, fresh: bool = False
-) -> aiohttp.ClientResponse:
-    """Send a request; the response once its headers are there. Redirects are not followed.
+async def send(route: Route, path: str, body: bytes, extra: Mapping[str, str], *, fresh: bool = False) -> Answer:
+    """Send a request; the answer once its headers are there. Redirects are not followed.
+
+    `extra`: headers of this request alone, by names in lower case. `fresh`: not on a connection that was used before.
 
     Raises:
         aiohttp.ClientError, OSError, TimeoutError: what `fault_of` understands.
     """
-    headers: CIMultiDict[str] = CIMultiDict(route.headers)
-    if extra:
-        headers.update(extra)
-    if fresh:
-        headers["Connection"] = "close"
-    data: bytes | AsyncIterator[memoryview] = body
-    if len(body) >= LARGE:
-        headers["Content-Length"] = str(len(body))
-        data = _pieces(body)
-    return await route.session.post(route.url(path), data=data, headers=headers, allow_redirects=False)
-
-
-async def _pieces(body: bytes) -> AsyncIterator[memoryview]:
-    """A body without a copy of it."""
-    view = memoryview(body)
-    for start in range(0, len(body), _PIECE):
-        yield view[start : start + _PIECE]
+    return await route.line.post(path, extra, body, fresh=fresh)
 
 
 async def look(route: Route, path: str, seconds: float) -> bytes:
@@ -240,6 +222,7 @@ _FAULTS: tuple[tuple[type[BaseException], str, str], ...] = (
     (aiohttp.ClientConnectorError, "connection_error", "the upstream cannot be reached"),
     (aiohttp.ServerDisconnectedError, "connection_error", "the upstream closed the connection without an answer"),
     (aiohttp.ClientPayloadError, "stream_interrupted", "the upstream's answer was cut short"),
+    (NotHTTP, "invalid_response", "the upstream's answer is not HTTP"),
     (aiohttp.ClientResponseError, "invalid_response", "the upstream's answer is not HTTP"),
     (ConnectionError, "connection_error", "the connection to the upstream broke"),
     (aiohttp.ClientError, "connection_error", "the connection to the upstream failed"),

@@ -1,0 +1,378 @@
+"""One request on a connection of aiohttp's pool, and its answer: what stands between the connector and the parser is left out here.
+
+Names, TLS, addresses that race and the pool are aiohttp's connector; llhttp parses. aiohttp's client makes a request object, cookies,
+redirects, traces and timers for every call, and calls its stream reader three times for every chunk of a chunked body, a token each: 112 of
+the 280 µs that relaying a stream of 64 tokens through aiohttp takes. Here the head of a route is text made once, a request is one write, and
+the pieces of a body go straight into a list.
+"""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, cast
+
+import aiohttp
+import httptools
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+from yarl import URL
+
+READ = 2**16
+"""Bytes read ahead of a client that is slower than its upstream; twice as much stops the reading."""
+LARGE = 2**20
+"""Bytes from which a request body is sent in pieces."""
+PIECE = 2**18
+HEADS = 256
+"""Paths whose heads are remembered; then all are forgotten."""
+MAX_HEAD = 2**16
+"""Bytes of an answer's head."""
+_FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_UNTIL_CLOSED = frozenset({"content-length", "transfer-encoding"})
+"""Without these an answer ends as its connection does."""
+
+
+class NotHTTP(aiohttp.ClientError):
+    """What came back is not an answer in HTTP."""
+
+
+class Channel(ResponseHandler):
+    """A connection. Asked by `Line`, it gives what it reads to the `Answer`; asked by a session, it is aiohttp's own."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Nothing was asked yet."""
+        super().__init__(loop)
+        self.answer: Answer | None = None
+        self.used = False
+        """Something was asked on it."""
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the answer that is awaited; what comes unasked spoils the connection."""
+        if self.answer is not None:
+            self.answer.fed(data)
+        else:
+            super().data_received(data)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """It is over."""
+        answer, self.answer = self.answer, None
+        super().connection_lost(exc)
+        if answer is not None:
+            answer.lost(exc)
+
+    def hold(self) -> None:
+        """Read no more for now."""
+        if self.transport is not None:
+            self.transport.pause_reading()
+
+    def go_on(self) -> None:
+        """Read again."""
+        if self.transport is not None:
+            self.transport.resume_reading()
+
+    async def upload(self, body: bytes) -> None:
+        """Send a large body as fast as it is taken, without a copy of it."""
+        view = memoryview(body)
+        for start in range(0, len(body), PIECE):
+            if self.transport is None:
+                return
+            self.transport.write(view[start : start + PIECE])
+            await self._drain_helper()
+
+
+class Answer:
+    """What comes back. Its connection goes back to the pool with the last byte, or is closed.
+
+    llhttp calls the methods that begin with `on_`.
+    """
+
+    __slots__ = (
+        "_channel", "_connection", "_error", "_head", "_held", "_parser", "_pieces", "_spoilt", "_upload", "_waiter", "headers", "on_body",
+        "over", "status",
+    )  # fmt: skip
+
+    def __init__(self, connection: Connection, channel: Channel) -> None:
+        """It is awaited from here on."""
+        self.status = 0
+        """Zero until its head is there."""
+        self.headers: dict[str, str] = {}
+        """By names in lower case; of several of one name the first."""
+        self.over = False
+        """Its last byte was read from the connection."""
+        self._pieces: list[bytes] = []
+        self.on_body = self._pieces.append
+        self._connection: Connection | None = connection
+        self._channel = channel
+        self._upload: asyncio.Task[None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._error: BaseException | None = None
+        self._head = 0
+        self._held = 0
+        self._spoilt = False
+        self._parser: Any = httptools.HttpResponseParser(self)
+        self._parser.set_dangerous_leniencies(  # as aiohttp: what sloppy servers do, and no reader takes for another thing
+            lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+        )
+        channel.answer, channel.used = self, True
+
+    @property
+    def content_length(self) -> int | None:
+        """Bytes of the body, where they were announced."""
+        found = self.headers.get("content-length")
+        return int(found) if found is not None and found.isdecimal() else None
+
+    @property
+    def closed(self) -> bool:
+        """It has let go of its connection."""
+        return self._connection is None
+
+    @property
+    def ready(self) -> bool:
+        """There is something to take, or nothing more will come."""
+        return bool(self._pieces) or self.over
+
+    async def begun(self) -> None:
+        """Return when its head is there.
+
+        Raises:
+            aiohttp.ClientError, OSError, TimeoutError: it will not come.
+        """
+        while not self.status:
+            await self._news()
+
+    async def some(self) -> bytes:
+        """The bytes that have come since the last time, waited for if there are none; empty when it is over.
+
+        Raises:
+            aiohttp.ClientError, OSError, TimeoutError: it did not come to its end.
+        """
+        while not self.ready:
+            await self._news()
+        return self.taken()
+
+    def taken(self) -> bytes:
+        """The bytes that have come since the last time."""
+        pieces = self._pieces
+        found = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        if self._held > 2 * READ:
+            self._channel.go_on()
+        self._held = 0
+        return found
+
+    async def read(self) -> bytes:
+        """The whole body; raises as `some`."""
+        if self.over:
+            return self.taken()
+        pieces = []
+        while data := await self.some():
+            pieces.append(data)
+        return b"".join(pieces)
+
+    def interrupt(self, error: BaseException) -> None:
+        """Wait no longer."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(error)
+
+    def close(self) -> None:
+        """Let go of it, and of the connection unless it was read to its end."""
+        connection = self._let_go()
+        if connection is not None:
+            connection.close()
+
+    def begin(self, head: bytes, body: bytes) -> None:
+        """Send the request."""
+        channel = self._channel
+        if channel.transport is None:
+            raise aiohttp.ServerDisconnectedError
+        if len(body) < LARGE:
+            channel.transport.writelines((head, body))
+            return
+        channel.transport.write(head)
+        self._upload = asyncio.get_running_loop().create_task(channel.upload(body))
+        self._upload.add_done_callback(_uploaded)
+
+    def fed(self, data: bytes) -> None:
+        """A read of the connection."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as exc:
+            if not self.over:
+                self._fail(NotHTTP(str(exc)))
+                return
+            self._spoilt = True
+        if self.over:
+            self._ended()
+            return
+        self._held += len(data)
+        if not self.status and self._held > MAX_HEAD:
+            self._fail(NotHTTP("its head is too large"))
+        elif self._held > 2 * READ:
+            self._channel.hold()
+        self._wake()
+
+    def lost(self, exc: BaseException | None) -> None:
+        """The connection is gone."""
+        if self.status and exc is None and _UNTIL_CLOSED.isdisjoint(self.headers):
+            self.over = True
+            self._ended()
+        elif self.status:
+            self._fail(aiohttp.ClientPayloadError("the answer was cut short"))
+        elif isinstance(exc, OSError):
+            self._fail(aiohttp.ClientOSError(*exc.args))
+        else:
+            self._fail(aiohttp.ServerDisconnectedError())
+
+    def on_message_begin(self) -> None:
+        """An answer, or one more than was asked for."""
+        self._spoilt = self.over
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header."""
+        if not self.over:
+            self.headers.setdefault(name.decode("latin-1").lower(), value.decode("utf-8", "surrogateescape"))
+
+    def on_headers_complete(self) -> None:
+        """Its head; or one that says that the request is being looked at."""
+        status = self._parser.get_status_code()
+        if status < 200:
+            self.headers.clear()
+        elif not self.over:
+            self.status = status
+
+    def on_message_complete(self) -> None:
+        """Its end."""
+        if self.status:
+            self.over = True
+            self._spoilt = self._spoilt or not self._parser.should_keep_alive()
+
+    def _ended(self) -> None:
+        upload = self._upload
+        spoilt = self._spoilt or (upload is not None and not upload.done())
+        connection = self._let_go()
+        if connection is not None:
+            if spoilt:
+                connection.close()
+            else:
+                connection.release()
+        self._wake()
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = error
+        self.close()
+        self._wake()
+
+    def _let_go(self) -> Connection | None:
+        connection, self._connection = self._connection, None
+        self._channel.answer = None
+        self._parser = None  # it holds this by its callbacks
+        if self._upload is not None:
+            self._upload.cancel()
+        if self._held > 2 * READ:
+            self._channel.go_on()
+        return connection
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def _news(self) -> None:
+        """Wait until something has come."""
+        if self._error is not None:
+            raise self._error
+        waiter = self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+
+
+class Line:
+    """The way to one server, and what is said to it with every request."""
+
+    def __init__(
+        self, connector: aiohttp.BaseConnector, base: URL, headers: Mapping[str, str], timeout: aiohttp.ClientTimeout
+    ) -> None:
+        """`base`: scheme, host, port and what stands before every path. Needs a running loop.
+
+        Raises:
+            ValueError: a header cannot be sent.
+        """
+        self._connector, self._timeout = connector, timeout
+        self._where = aiohttp.ClientRequest("GET", base)
+        self._before = base.raw_path.rstrip("/")
+        host = {"host": self._where.headers["Host"], "accept": "*/*"}
+        self._fixed = host | {name.lower(): value for name, value in headers.items()}
+        self._heads: dict[str, str] = {}
+
+    async def post(self, path: str, extra: Mapping[str, str], body: bytes, *, fresh: bool = False) -> Answer:
+        """Send a request; its answer once the head of that is there. Nothing is followed, unpacked or kept.
+
+        `extra`: headers of this request alone, by names in lower case; they win. `fresh`: not on a connection that was used before.
+
+        Raises:
+            aiohttp.ClientError, OSError, TimeoutError: by what it failed.
+            ValueError: a header cannot be sent.
+        """
+        head = self._head(path, {**extra, "connection": "close"} if fresh else extra, len(body))
+        connection = await self._connection(fresh=fresh)
+        answer = Answer(connection, cast("Channel", connection.protocol))
+        try:
+            answer.begin(head, body)
+            await answer.begun()
+        except BaseException:
+            answer.close()
+            raise
+        return answer
+
+    def _head(self, path: str, extra: Mapping[str, str], size: int) -> bytes:
+        if self._fixed.keys().isdisjoint(extra):
+            begun = self._heads.get(path)
+            if begun is None:
+                if len(self._heads) >= HEADS:
+                    self._heads.clear()
+                begun = self._heads[path] = self._begun(path, self._fixed)
+        else:
+            begun, extra = self._begun(path, {**self._fixed, **extra}), {}
+        return f"{begun}{lines(extra)}content-length: {size}\r\n\r\n".encode("utf-8", "surrogateescape")
+
+    def _begun(self, path: str, headers: Mapping[str, str]) -> str:
+        if not path.isascii() or not path.isprintable() or " " in path:
+            raise ValueError("a path with signs that it cannot have")
+        return f"POST {self._before}{path} HTTP/1.1\r\n{lines(headers)}"
+
+    async def _connection(self, *, fresh: bool) -> Connection:
+        """One on which nothing was received beyond its last answer: what came unasked would be taken for this one."""
+        while True:
+            try:
+                found = await self._connector.connect(self._where, [], self._timeout)
+            except TimeoutError as exc:
+                raise aiohttp.ConnectionTimeoutError("no connection within its limit") from exc
+            channel = cast("Channel", found.protocol)
+            if not channel.used or not (fresh or channel.should_close):
+                return found
+            found.close()  # when one of those that were kept is dead, all may be
+
+
+def channelled(connector: aiohttp.BaseConnector) -> None:
+    """Have a connector, which has no connections yet, make channels. Needs its running loop."""
+    connector._factory = partial(Channel, loop=asyncio.get_running_loop())  # type: ignore[assignment]  # noqa: SLF001
+
+
+def lines(headers: Mapping[str, str]) -> str:
+    """The lines of headers.
+
+    Raises:
+        ValueError: one would begin another.
+    """
+    text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if len(headers) != text.count("\n") or _FORBIDDEN.search(text.replace("\r\n", "")) is not None:
+        raise ValueError("a header with signs that it cannot have")
+    return text
+
+
+def _uploaded(task: asyncio.Task[None]) -> None:
+    """What kept a body from being sent is known by its answer, or by that none comes."""
+    if not task.cancelled():
+        task.exception()
