@@ -3,9 +3,12 @@
 import os
 import random
 import time
-from datetime import UTC, datetime
+from datetime import date
+from functools import lru_cache
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_DAY = 86400
+_EPOCH = date(1970, 1, 1).toordinal()
 _dice = random.Random()  # noqa: S311 - ids and jitter, no secrets
 _bits = _dice.getrandbits
 
@@ -22,22 +25,28 @@ def wall_ns() -> int:
 
 def today() -> str:
     """The date in UTC, as ISO text."""
-    return datetime.now(UTC).date().isoformat()
+    return _date(int(time.time() // _DAY))
 
 
 def day() -> float:
     """How much of the UTC day is over, in [0, 1)."""
-    return time.time() % 86400 / 86400
+    return time.time() % _DAY / _DAY
 
 
 def iso_date(ns: int) -> str:
     """The UTC date of a moment in nanoseconds since the epoch, as ISO text."""
-    return datetime.fromtimestamp(ns / 1e9, UTC).date().isoformat()
+    return _date(ns // (_DAY * 1_000_000_000))
+
+
+@lru_cache(maxsize=64)
+def _date(number: int) -> str:
+    """The date so many days after the epoch: asked for by every call, and another once a day."""
+    return date.fromordinal(_EPOCH + number).isoformat()
 
 
 def hour() -> int:
     """The hour of the day in UTC."""
-    return datetime.now(UTC).hour
+    return int(time.time() % _DAY // 3600)
 
 
 def span_id() -> str:

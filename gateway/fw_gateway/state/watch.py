@@ -4,7 +4,7 @@ An alarm makes what came before it void: statistics forget it, a lock's certific
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -68,7 +68,7 @@ class Kept:
 
 
 class Watch:
-    """All monitors of one gateway. Time is an argument: an ISO date."""
+    """All monitors of one gateway. Time is an argument: an ISO date, or what tells it when it is asked for."""
 
     def __init__(self, locks: Mapping[str, Lock], saved: Mapping[str, Any] | None = None) -> None:
         """`saved` is what `to_dict` gave an earlier process."""
@@ -110,9 +110,18 @@ class Watch:
         self._say(key, text)
         return True
 
-    def call(self, key: Key, latency: float | None, today: str) -> float:
+    def call(self, key: Key, latency: float | None, today: Callable[[], str]) -> float:
         """A call of (agent, step, deployment, measure), in seconds, None: it failed; what its histograms must be multiplied by, 0: they are void."""
-        state = drift.call(self._calls.get(key) or drift.Cusum(), latency=latency)
+        state = drift.call(self._calls.get(key, drift.FRESH), latency=latency)
+        if not drift.calm(state):
+            return self._moved(key, state, today())
+        self._calls[key] = state
+        if state.n == drift.LEARNT == state.calls and latency is not None and state.times == 1.0:
+            self._said.pop(key, None)
+        return 1.0
+
+    def _moved(self, key: Key, state: drift.Cusum, today: str) -> float:
+        """A deployment is not what it was: void what its monitor learnt, or follow it."""
         if "errors" in drift.alarms(state):
             self._calls[key] = drift.Cusum()
             self._say(
@@ -125,8 +134,6 @@ class Watch:
             self._said.pop(key, None)
         elif factor != 1.0:
             self._say(key, f"{key[2]}: {key[3]} became {times:.1f} times what was usual; seen on {today}")
-        elif state.n == state.calls == drift.LEARNT and latency is not None and times == 1.0:
-            self._said.pop(key, None)
         return factor
 
     def reported(self, served: Iterable[Judged], values: Mapping[str, float], of: str, today: str) -> bool:

@@ -268,14 +268,13 @@ class Worlds:
         """Hold a call against what its deployment usually takes; when that has moved, so does what was known of it."""
         if not failed and attempt.outcome not in {"success", "rejected"}:
             return
-        place = (agent, step, attempt.target.deployment)
-        took = {"latency": (attempt.ended or now) - attempt.started, "ttft": attempt.ttft}
-        for measure, seconds in took.items():
+        place = attempt.target.deployment
+        for measure, seconds in (("latency", (attempt.ended or now) - attempt.started), ("ttft", attempt.ttft)):
             if seconds is None:
                 continue
-            times = self._watch.call((*place, measure), None if failed else seconds, clock.today())
+            times = self._watch.call((agent, step, place, measure), None if failed else seconds, clock.today)
             if times != 1.0:
-                self.statistics.moved(place, measure, times)
+                self.statistics.moved((agent, step, place), measure, times)
                 self._taken = -FRESH
 
 

@@ -16,6 +16,8 @@ PLAUSIBLE = 3.0
 """Values whose logarithms are less normal than this are not taken for log-normal."""
 NARROW = 0.15
 """Standard deviation of logarithms below which buckets do not show a shape."""
+_LEAST = 1e-9
+_DOUBLING = math.log(2)
 WITHIN = (math.log(2) / STEPS) ** 2 / 12
 """Variance of logarithms within a bucket: what is all in one is not known to be equal."""
 
@@ -40,11 +42,12 @@ class Histogram:
         """One value; what is not positive counts as the smallest bucket's."""
         if not math.isfinite(value):
             return
-        self._memory.clear()
+        if self._memory:
+            self._memory.clear()
         self.sum += value
-        log = math.log(max(value, 1e-9))
-        bucket = math.ceil(log / math.log(2) * STEPS - 1e-9)
-        self.counts[bucket] = self.counts.get(bucket, 0) + 1
+        bucket = math.ceil(math.log(value if value > _LEAST else _LEAST) / _DOUBLING * STEPS - 1e-9)
+        counts = self.counts
+        counts[bucket] = counts.get(bucket, 0) + 1
         self.n += 1
 
     def censor(self) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from fw_policies.estimate.at_step import AtStep, Change
 from fw_policies.estimate.histogram import Histogram
@@ -22,12 +22,14 @@ Read, by (agent, step, model): the input that was billed ÷ what it was taken fo
 
 RECENT = ("ttft", "latency", "tpot", "machine", "place")
 """Those that forget: a deployment that has become slow, or quick again, is judged by its last calls."""
+FAILING = ("ttft", "latency", "tpot", "place")
+"""Those that a failure counts in: it took longer than anything."""
 WINDOW = 256
 """Calls of a part; what counts is the part that is being filled and the one before it: 256 to 512 calls."""
+FADING = 1 - 1 / WINDOW
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(NamedTuple):
     """What one attempt showed. Times in seconds, cost in nano-USD; None: not known."""
 
     agent: str
@@ -65,6 +67,25 @@ class OutcomeSeen:
     value: float
 
 
+class Here:
+    """Where observations of one deployment at one step go until statistics are frozen: keys are made, and histograms found, once for all."""
+
+    __slots__ = ("histograms", "model", "place")
+
+    def __init__(self, agent: str, step: str, model: str, deployment: str) -> None:
+        """Nothing is found yet."""
+        self.place = (agent, step, deployment)
+        self.model = (agent, step, model)
+        self.histograms: dict[str, Histogram] = {}
+        """By kind. Each is marked as changed when it is found, and need not be again."""
+
+    def key(self, kind: str) -> Key:
+        """Of a histogram of this kind."""
+        if kind == "place":
+            return self.place[2:]
+        return self.model if kind in {"tokens", "read"} else self.place
+
+
 class Statistics:
     """The accumulator. `freeze` for decisions; `to_dict` for the disk; `merge` for a fleet."""
 
@@ -80,6 +101,8 @@ class Statistics:
         """By (agent, step, deployment): input tokens, and those of them that were read from the provider's cache; the last WINDOW calls or so."""
         self._dirty: dict[tuple[str, Key], None] = {}
         """What changed since it was frozen, by kind (see `_now`), in order."""
+        self._filling: dict[Key, Here] = {}
+        """By (agent, step, model, deployment), since it was frozen."""
         self._frozen: dict[Place, AtStep] = {}
         self._anywhere: dict[str, Histogram] = {}
         """Of `place`, frozen."""
@@ -88,39 +111,48 @@ class Statistics:
 
     def observe(self, seen: Observation) -> None:
         """One attempt is over."""
-        here = (seen.agent, seen.step, seen.deployment)
+        where = (seen.agent, seen.step, seen.model, seen.deployment)
+        here, at = self._filling.get(where), self._at
+        if here is None:
+            here = self._filling[where] = Here(*where)
         if not seen.ok:
-            for kind in ("ttft", "latency", "tpot"):
-                self._at(kind, here).censor()
-            self._at("place", (seen.deployment,)).censor()
+            for kind in FAILING:
+                at(kind, here).censor()
             return
-        if seen.ttft is not None:
-            self._at("ttft", here).add(seen.ttft)
-            self._at("place", (seen.deployment,)).add(seen.ttft)
-        if seen.latency is not None:
-            self._at("latency", here).add(seen.latency)
-        if seen.tpot is not None:
-            self._at("tpot", here).add(seen.tpot)
+        ttft, latency, billed = seen.ttft, seen.latency, seen.input_tokens
+        if ttft is not None:
+            at("ttft", here).add(ttft)
+            at("place", here).add(ttft)
+        if latency is not None:
+            at("latency", here).add(latency)
+        tpot = seen.tpot
+        if tpot is not None:
+            at("tpot", here).add(tpot)
         if seen.machine_seconds is not None:
-            self._at("machine", here).add(seen.machine_seconds)
-        if seen.input_tokens and seen.expected_tokens:
-            self._read((seen.agent, seen.step, seen.model), seen.expected_tokens, seen.input_tokens)
-        if seen.cached_tokens is not None and seen.input_tokens:
-            read, cached = self._cached.get(here, (0.0, 0.0))
-            fading = 1 - 1 / WINDOW
-            self._cached[here] = (read * fading + seen.input_tokens, cached * fading + seen.cached_tokens)
-            self._dirty["cached", here] = None
+            at("machine", here).add(seen.machine_seconds)
+        if billed and seen.expected_tokens:
+            self._read(here, seen.expected_tokens, billed)
+        if billed and seen.cached_tokens is not None:
+            read, cached = self._cached.get(here.place, (0.0, 0.0))
+            self._cached[here.place] = (read * FADING + billed, cached * FADING + seen.cached_tokens)
+            self._dirty["cached", here.place] = None
         if seen.output_tokens is not None:
-            self._at("tokens", (seen.agent, seen.step, seen.model)).add(max(seen.output_tokens, 1))
+            at("tokens", here).add(max(seen.output_tokens, 1))
 
-    def _read(self, key: Key, guess: int, billed: int) -> None:
+    def _read(self, here: Here, guess: int, billed: int) -> None:
         """How far the guess was from what was billed: first against the factor that was known before, then for the next."""
-        tally = self._sizes.setdefault(key, {}).setdefault(size_class(guess), Tally())
+        tallies = self._sizes.get(here.model)
+        if tallies is None:
+            tallies = self._sizes[here.model] = {}
+        size = size_class(guess)
+        tally = tallies.get(size)
+        if tally is None:
+            tally = tallies[size] = Tally()
         factor = tally.factor
         if factor is not None:
-            self._at("read", key).add(billed / (guess * factor))
+            self._at("read", here).add(billed / (guess * factor))
         tally.add(guess, billed)
-        self._dirty["reading", key] = None
+        self._dirty["reading", here.model] = None
 
     def outcome(self, seen: OutcomeSeen) -> None:
         """One outcome of a step came in."""
@@ -136,6 +168,7 @@ class Statistics:
 
         `measure` is ttft or latency. What was seen before counts as if it had taken as long as calls do now, until new calls replace it.
         """
+        self._filling.clear()
         for kind in (
             ("ttft",) if measure == "ttft" else ("latency", "machine")
         ):  # longer answers are no slower by the token
@@ -153,7 +186,14 @@ class Statistics:
         self._dirty["quality", key] = None
         return self._quality.setdefault(key, Outcomes())
 
-    def _at(self, kind: str, key: Key) -> Histogram:
+    def _at(self, kind: str, here: Here) -> Histogram:
+        """The histogram that is being filled. One of another deployment may have begun a new part of what they share: this one is full then."""
+        found = here.histograms.get(kind)
+        if found is None or (found.n + found.beyond >= WINDOW and kind in RECENT):
+            found = here.histograms[kind] = self._part(kind, here.key(kind))
+        return found
+
+    def _part(self, kind: str, key: Key) -> Histogram:
         self._dirty[kind, key] = None
         table = self._tables[kind]
         found = table.get(key)
@@ -202,6 +242,7 @@ class Statistics:
             else:
                 anywhere[key[0]] = value
         self._dirty.clear()
+        self._filling.clear()
         frozen = dict(self._frozen)
         for place, found in changes.items():
             frozen[place] = frozen.get(place, AtStep()).after(found)

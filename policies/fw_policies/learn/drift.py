@@ -8,7 +8,8 @@ The mix of steps: the overlap of this week's shares with the certificate's, with
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from functools import cache
+from typing import Any, Literal, NamedTuple
 
 BETS = (0.03, 0.1, 0.25, 0.5, 0.95)
 """Shares of what may be staked that are tried side by side, from a slow loss to a breakdown."""
@@ -67,8 +68,7 @@ def outcome(seen: Evidence, y: float) -> Evidence:
     return replace(seen, n=n, wealth=wealth)
 
 
-@dataclass(frozen=True, slots=True)
-class Cusum:
+class Cusum(NamedTuple):
     """Latency and errors of one deployment against what they were."""
 
     mean: float = 0.0
@@ -96,9 +96,11 @@ class Cusum:
 
     def to_dict(self) -> dict[str, float]:
         """Plain values, for JSON; `Cusum(**found)` is the way back."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return self._asdict()
 
 
+FRESH = Cusum()
+"""Of a deployment that was never called."""
 LEARNT = 50
 """Calls from which a deployment's usual latency and errors are learnt."""
 SHIFT = 1.0
@@ -108,35 +110,43 @@ LEAST_SPREAD = 0.25
 
 What is slower by less than a half is left to the histograms, which keep to the newest calls and are held against what is required.
 """
+BETWEEN = 1e5
+"""Mean number of calls between two false alarms, at least."""
+_LIMIT = math.log(BETWEEN)
 _CAUTION = 1.25
 """Times the spread that was learnt, and quarter of it above the mean: fifty calls do not know them exactly."""
 
 
 def call(state: Cusum, *, latency: float | None) -> Cusum:
     """One more call of a deployment: its latency in seconds, or None for an error."""
-    known = state.calls >= LEARNT
+    mean, squares, n, calls, errors, slow, failing, quick, times, slower, above, quicker, below = state
     failed = latency is None
-    if not known:
-        state = replace(state, calls=state.calls + 1, errors=state.errors + failed)
+    if calls < LEARNT:
+        calls, errors = calls + 1, errors + failed
     else:
-        usual = (state.errors + 1) / (LEARNT + 2)
-        usual = min(0.5, usual + 1.3 * math.sqrt(usual * (1 - usual) / LEARNT))
-        feared = min(0.95, max(3 * usual, usual + 0.1))
-        step = math.log(feared / usual) if failed else math.log((1 - feared) / (1 - usual))
-        state = replace(state, failing=max(0.0, state.failing + step))
-    if latency is None:
-        return state
-    log = math.log(max(latency, 1e-6))
-    if state.n < LEARNT:
-        n, delta = state.n + 1, log - state.mean
-        mean = state.mean + delta / n
-        return replace(state, n=n, mean=mean, squares=state.squares + delta * (log - mean))
-    spread = max(LEAST_SPREAD, math.sqrt(state.squares / (LEARNT - 1))) * _CAUTION
-    off = log - state.mean
-    slow, quick = _grown(state.slow, off / spread), _grown(state.quick, -off / spread)
-    slower, above = (state.slower + 1, state.above + off) if slow > 0 else (0, 0.0)
-    quicker, below = (state.quicker + 1, state.below - off) if quick > 0 else (0, 0.0)
-    return replace(state, slow=slow, quick=quick, slower=slower, above=above, quicker=quicker, below=below)
+        failing = max(0.0, failing + _surprises(errors)[failed])
+    if latency is not None:
+        log = math.log(max(latency, 1e-6))
+        off = log - mean
+        if n < LEARNT:
+            n += 1
+            mean += off / n
+            squares += off * (log - mean)
+        else:
+            z = off / (max(LEAST_SPREAD, math.sqrt(squares / (LEARNT - 1))) * _CAUTION)
+            slow, quick = _grown(slow, z), _grown(quick, -z)
+            slower, above = (slower + 1, above + off) if slow > 0 else (0, 0.0)
+            quicker, below = (quicker + 1, below - off) if quick > 0 else (0, 0.0)
+    return Cusum(mean, squares, n, calls, errors, slow, failing, quick, times, slower, above, quicker, below)
+
+
+@cache
+def _surprises(errors: float) -> tuple[float, float]:
+    """What a success and a failure add to the statistic for errors, when so many of the first calls failed: log-likelihood ratios."""
+    usual = (errors + 1) / (LEARNT + 2)
+    usual = min(0.5, usual + 1.3 * math.sqrt(usual * (1 - usual) / LEARNT))
+    feared = min(0.95, max(3 * usual, usual + 0.1))
+    return math.log((1 - feared) / (1 - usual)), math.log(feared / usual)
 
 
 def _grown(statistic: float, z: float) -> float:
@@ -144,7 +154,7 @@ def _grown(statistic: float, z: float) -> float:
     return max(0.0, statistic + SHIFT * min(4.0, z - (_CAUTION - 1)) - SHIFT**2 / 2)
 
 
-def shifted(state: Cusum, *, between: float = 1e5) -> tuple[Cusum, float]:
+def shifted(state: Cusum, *, between: float = BETWEEN) -> tuple[Cusum, float]:
     """After an alarm of latency: the state that watches the new one, and how many times the old it is; 1 while nothing has moved.
 
     Estimated from the calls since the change began, as the statistic dates it. A latency that falls again is followed down to what was
@@ -157,11 +167,16 @@ def shifted(state: Cusum, *, between: float = 1e5) -> tuple[Cusum, float]:
         factor = max(1 / state.times, min(1.0, math.exp(-state.below / state.quicker)))
     if factor == 1.0:
         return state, 1.0
-    calm = replace(state, slow=0.0, quick=0.0, slower=0, above=0.0, quicker=0, below=0.0)
-    return replace(calm, mean=state.mean + math.log(factor), times=state.times * factor), factor
+    reset = state._replace(slow=0.0, quick=0.0, slower=0, above=0.0, quicker=0, below=0.0)
+    return reset._replace(mean=state.mean + math.log(factor), times=state.times * factor), factor
 
 
-def alarms(state: Cusum, *, between: float = 1e5) -> tuple[str, ...]:
+def calm(state: Cusum) -> bool:
+    """Whether nothing has moved: neither `alarms` nor `shifted` would say anything."""
+    return state.failing < _LIMIT and state.slow < _LIMIT and (state.quick < _LIMIT or state.times <= 1)
+
+
+def alarms(state: Cusum, *, between: float = BETWEEN) -> tuple[str, ...]:
     """Which of `latency` and `errors` have moved; `between` is the least mean number of calls between two false alarms.
 
     The limit is log(between): a CUSUM of log-likelihood ratios crosses h after e^h calls or more on average (Lorden, 1971).
