@@ -97,8 +97,7 @@ class Target:
         return f"{self.provider}/{self.deployment}"
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What is known of one request before it is served. Never the prompt. Hashable: equal facts get equal plans.
 
     Sizes are rounded up by `fw_policies.estimate.quantise` before they come here, so that equal-sized requests share a plan.

@@ -140,8 +140,8 @@ class Maker:
             size = quantise(self.rng.randint(200, 60_000))
             needs = frozenset({"stream", "tools"}) if self.rng.random() < 0.5 else frozenset({"stream"})
             limit, left = self.rng.choice((None, 1000)), self.rng.choice((None, None, int(0.02 * NANO_USD)))
-            facts = replace(self.facts, input_tokens=size, needs=needs, max_output_tokens=limit, budget_left=left)
-            return self.policy, replace(facts, attempt=number), self.world
+            facts = self.facts._replace(input_tokens=size, needs=needs, max_output_tokens=limit, budget_left=left)
+            return self.policy, facts._replace(attempt=number), self.world
         return self.policy, self.facts, self.world
 
 

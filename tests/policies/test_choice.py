@@ -179,9 +179,9 @@ def test_the_baseline_is_subject_to_every_hard_rule(
     """Then nothing serves, or the stand-in, marked as such, if no rule excludes it too."""
     one, able = replace(BIG, **changed), target("local", 0.0)
     world = {"blocked": blocked}
-    found = plan(Seen(), one, facts=replace(FACTS, **facts), world=world)
+    found = plan(Seen(), one, facts=FACTS._replace(**facts), world=world)
     assert (found.reason, served(found), excluded(found)["big"]) == ("infeasible", [], reason)
-    found = plan(Seen(), one, able, facts=replace(FACTS, **facts), world={**world, "stand_in": "local"})
+    found = plan(Seen(), one, able, facts=FACTS._replace(**facts), world={**world, "stand_in": "local"})
     expected = ("infeasible", []) if reason == "over_budget" else ("degraded", ["local@one"])
     assert (found.reason, served(found)) == expected
 
@@ -225,7 +225,7 @@ def test_a_pinned_model_serves_from_its_deployments_without_any_test() -> None:
     """Resting ones only when there is no other; without a credential never."""
     two = target("big", place="two")
     world = World((BIG, SMALL, two), {"big@one": "cooldown"}, Statistics().freeze(), "2026-11-23")
-    facts = replace(FACTS, model="big", needs=frozenset({"vision"}))
+    facts = FACTS._replace(model="big", needs=frozenset({"vision"}))
     assert (served(pinned(facts, world)), pinned(facts, world).reason) == (["big@two"], "pinned")
     world = replace(world, blocked={"big@one": "cooldown", "big@two": "no_credential"})
     assert served(pinned(facts, world)) == ["big@one"]

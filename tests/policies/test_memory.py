@@ -125,7 +125,7 @@ def test_a_decision_leaves_nothing_that_only_the_collector_frees() -> None:
         gc.disable()
         try:
             for size in range(1, 50):
-                optimize(lines, replace(FACTS, input_tokens=size, checks=checks), here)
+                optimize(lines, FACTS._replace(input_tokens=size, checks=checks), here)
             assert gc.collect() == 0
         finally:
             gc.enable()
@@ -232,7 +232,7 @@ def test_up_to_its_room_no_request_costs_more_than_the_limit(seed: int) -> None:
     ask = Ask(rules, rules.rules(FACTS), FACTS, here)
     far = room(0.95, limit, priced, ask)
     for size in {quantise(dice.randint(1, 100_000)), dice.randint(0, 100), 4096, int(min(max(far, 0), 1e6))}:
-        asked = replace(ask, facts=replace(FACTS, input_tokens=size))
+        asked = replace(ask, facts=FACTS._replace(input_tokens=size))
         paid = payer(0.95, asked)(priced, asked.looked(priced))
         assert paid is not None
         assert size > far or paid <= limit

@@ -96,7 +96,7 @@ def test_hard_rules_bind_the_baseline_too() -> None:
     """A region, a capability and a date are never traded."""
     eu = policy(data={"regions": ["eu"]})
     assert optimize(eu, FACTS, world([replace(BASE, region="us")], Statistics())).reason == "infeasible"
-    seeing = replace(FACTS, needs=frozenset({"vision"}))
+    seeing = FACTS._replace(needs=frozenset({"vision"}))
     assert (
         optimize(policy(), seeing, world([replace(BASE, capabilities=frozenset({"chat"}))], Statistics())).reason
         == "infeasible"
@@ -121,7 +121,7 @@ def test_a_higher_percentile_needs_more_proof() -> None:
 def test_an_unknown_price_meets_no_bound_on_cost() -> None:
     """Unknown is not zero: free is not what nobody priced."""
     free = replace(CHEAP, price=None)
-    plan = optimize(policy("cost <= 1 USD"), replace(FACTS, max_output_tokens=100), world([BASE, free], _known()))
+    plan = optimize(policy("cost <= 1 USD"), FACTS._replace(max_output_tokens=100), world([BASE, free], _known()))
     assert plan.targets == (BASE,)
 
 
@@ -137,7 +137,7 @@ def test_other_deployments_of_the_same_model_follow_and_domains_come_apart() -> 
 def test_a_pinned_model_meets_no_test_but_health() -> None:
     """Its deployments in the config's order, whatever a policy would say."""
     away = target("cheap", "away", deprecated_on="2020-01-01")
-    plan = pinned(replace(FACTS, model="cheap"), world([BASE, CHEAP, away], Statistics()))
+    plan = pinned(FACTS._replace(model="cheap"), world([BASE, CHEAP, away], Statistics()))
     assert (plan.reason, plan.targets) == ("pinned", (CHEAP, away))
 
 

@@ -81,7 +81,7 @@ def proven(*require: str, **more: object) -> Plan:
     for _ in range(58):
         known.outcome(OutcomeSeen("coding", "edit", "cheap", ACCEPTED, 1.0))
     targets = [target("base", dollars=10.0, max_output=1000), target("cheap"), target("new", max_output=1000)]
-    facts = replace(FACTS, checks=more.pop("checks", ()))  # type: ignore[arg-type]
+    facts = FACTS._replace(checks=more.pop("checks", ()))  # type: ignore[arg-type]
     text = {"policy": "coding", "baseline": "base", "quality": {"outcome": "tests_pass", "of": "step"}}
     lines = {"minimize": "cost", "require": list(require), **more}
     explore = lines.pop("explore", None)
@@ -401,7 +401,7 @@ def test_a_run_leaves_its_model_when_that_pays_for_the_cache_it_loses(cached: in
     base = replace(target("base"), price=TokenPrice(10_000_000, 1_000_000, cached_input=500_000))
     cheap = replace(target("cheap"), price=TokenPrice(6_000_000, 1_000_000, cached_input=3_000_000))
     asked = policy("quality >= 80%")
-    facts = replace(FACTS, input_tokens=50_000)
+    facts = FACTS._replace(input_tokens=50_000)
     plan_now = optimize(asked, facts, world([base, cheap], known))
     costs = {c.target.model: c.outlook.cost.mean for c in plan_now.candidates if c.outlook.cost}
     assert costs["base"] == pytest.approx(50_000 * (10 - cached / 1000 * 9.5), rel=1e-4)

@@ -1,7 +1,6 @@
 """`fw explain`: the plan for a step before anything is sent, and what became of a run or a decision."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -76,7 +75,7 @@ def _facts(facts: Facts, said: Sequence[str]) -> Facts:
         if name.startswith("label."):
             labels.append((name.removeprefix("label."), value))
         elif name == "needs":
-            facts = replace(facts, needs=facts.needs | {_need(item.strip()) for item in value.split(",")})
+            facts = facts._replace(needs=facts.needs | {_need(item.strip()) for item in value.split(",")})
         elif name not in FACTS:
             raise output.Fail(f"there is no fact `{name}`.", near(name, FACTS), code=output.USAGE)
         elif not value.isdigit():
@@ -84,7 +83,7 @@ def _facts(facts: Facts, said: Sequence[str]) -> Facts:
         else:
             number = quantise(int(value)) if name == "input_tokens" else int(value)
             numbers[name] = number
-    return replace(facts, labels=tuple(sorted(labels)), **numbers)
+    return facts._replace(labels=tuple(sorted(labels)), **numbers)
 
 
 def _need(text: str) -> str:

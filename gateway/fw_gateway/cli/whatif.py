@@ -1,7 +1,6 @@
 """Planning without a gateway: the world as the config and the statistics on disk describe it, and policies with a line changed."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +58,7 @@ def _asked(config: Config, question: Callable[[SqliteLedger], Any]) -> Any:
 
 def pin(facts: Facts, model: str) -> Facts:
     """The facts of a call that names a model."""
-    return replace(facts, agent="", step="*", model=model)
+    return facts._replace(agent="", step="*", model=model)
 
 
 def choose(config: Config, agent: str, policy: str | None) -> Policy:

@@ -2,9 +2,10 @@
 
 import hashlib
 from collections import OrderedDict
+from dataclasses import dataclass, field
 
 from fw_gateway import clock
-from fw_gateway.state import Worlds, balance
+from fw_gateway.state import Deployment, Worlds, balance
 from fw_gateway.values import Call
 from fw_policies.model import Plan, Target
 from fw_policies.rules.balance import equals, led
@@ -17,6 +18,30 @@ SOONEST = 0.3
 """Seconds before which nothing is hedged."""
 _PLANS = 4096
 """Plans whose equals are remembered; then all are forgotten."""
+_ORDERS = 64
+"""Orders of one plan's equals that are remembered; then all are forgotten."""
+
+
+@dataclass(slots=True)
+class Equals:
+    """What of a plan is the same for all its calls."""
+
+    plan: Plan
+    """Held, so that its id cannot be given to another."""
+    targets: tuple[Target, ...]
+    deployments: list[Deployment]
+    names: list[str]
+    led: dict[tuple[int, ...], Plan] = field(default_factory=dict)
+    """By the order of `targets`, the plan as it is walked."""
+
+    def ordered(self, ranked: tuple[int, ...]) -> Plan:
+        """The plan with its equals in this order."""
+        found = self.led.get(ranked)
+        if found is None:
+            if len(self.led) >= _ORDERS:
+                self.led.clear()
+            found = self.led[ranked] = led(self.plan, [self.targets[index] for index in ranked])
+        return found
 
 
 class Balancer:
@@ -25,43 +50,46 @@ class Balancer:
     def __init__(self, worlds: Worlds) -> None:
         """`worlds` knows the load and the health of each deployment."""
         self._worlds = worlds
-        self._equals: dict[int, tuple[Plan, tuple[Target, ...]]] = {}
+        self._equals: dict[int, Equals] = {}
         self._places: OrderedDict[bytes, str] = OrderedDict()
 
     def order(self, plan: Plan, call: Call, *, sticky: bool = False) -> Plan:
         """The plan as it is walked for this call. `sticky`: the policy keeps a run's or a thread's cache, so load alone moves nothing."""
         group = self._group(plan)
-        if len(group) < 2:
+        count = len(group.targets)
+        if count < 2:
             return plan
         now = clock.monotonic()
-        deployments = [self._worlds.deployments[target.deployment] for target in group]
-        load = balance.loads(deployments, now, stream=call.stream)
-        due = [index for index, one in enumerate(deployments) if one.circuit.due(now)]
+        load = balance.loads(group.deployments, now, stream=call.stream)
+        due = [index for index, one in enumerate(group.deployments) if one.circuit.due(now)]
         first = due[0] if due else self._pick(call, group, load, sticky=sticky)
-        ranked = sorted(range(len(group)), key=lambda index: (index != first, load[index]))
-        return led(plan, [group[index] for index in ranked])
+        ranked = sorted(range(count), key=load.__getitem__)
+        ranked.remove(first)
+        return group.ordered((first, *ranked))
 
     def patience(self, plan: Plan, call: Call) -> float | None:
         """Seconds after which this call's first target is slow to begin: longer than 95 of its last 100 answers took; None: not known."""
         found = self._worlds.deployments[plan.targets[0].deployment].pace.percentile(SLOW, stream=call.stream)
         return None if found is None else max(SOONEST, found)
 
-    def _group(self, plan: Plan) -> tuple[Target, ...]:
+    def _group(self, plan: Plan) -> Equals:
         known = self._equals.get(id(plan))
         if known is not None:
-            return known[1]  # the plan is held here, so its id cannot have been given to another
+            return known
         if len(self._equals) >= _PLANS:
             self._equals.clear()
-        found = equals(plan)
-        self._equals[id(plan)] = (plan, found)
+        targets = equals(plan)
+        names = [target.deployment for target in targets]
+        found = Equals(plan, targets, [self._worlds.deployments[name] for name in names], names)
+        self._equals[id(plan)] = found
         return found
 
-    def _pick(self, call: Call, group: tuple[Target, ...], load: list[float], *, sticky: bool) -> int:
+    def _pick(self, call: Call, group: Equals, load: list[float], *, sticky: bool) -> int:
         draws = (clock.uniform(), clock.uniform())
-        key = _key(call, group[0].model)
+        key = _key(call, group.targets[0].model)
         if not key:
             return balance.pick(load, draws, at=None, cached=False)
-        names = [target.deployment for target in group]
+        names = group.names
         place = self._places.get(key)
         cached = place is not None and place in names
         at = names.index(place) if cached and place is not None else balance.home(key, names)

@@ -66,7 +66,7 @@ def prefix(fields: Mapping[str, Any]) -> bytes:
     messages = fields.get("messages")
     found, left = [], PREFIX
     for message in messages if isinstance(messages, list) else ():
-        if not isinstance(message, Mapping):
+        if not isinstance(message, dict):
             break
         text = _text(message.get("content"))[:left]
         found.append(text)
@@ -80,4 +80,4 @@ def _text(content: Any) -> str:
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else ()
-    return "\n".join(part["text"] for part in parts if isinstance(part, Mapping) and isinstance(part.get("text"), str))
+    return "\n".join(part["text"] for part in parts if isinstance(part, dict) and isinstance(part.get("text"), str))
