@@ -80,7 +80,12 @@ def weighed(plan: Plan, share: float) -> Plan:
 
 def arm(plan: Plan, draw: float) -> Plan:
     """The arm of a mixture that `draw` falls on; a plan without arms is its own."""
-    return _armed(plan, pick([weight for weight, _ in plan.arms], draw)) if plan.arms else plan
+    return armed(plan, drawn(plan, draw)) if plan.arms else plan
+
+
+def drawn(plan: Plan, draw: float) -> int:
+    """The number of that arm."""
+    return pick([weight for weight, _ in plan.arms], draw)
 
 
 def sticky_arm(plan: Plan, *key: str) -> Plan:
@@ -89,14 +94,17 @@ def sticky_arm(plan: Plan, *key: str) -> Plan:
     Weighted rendezvous hashing: the least of −ln(u)/w, with u drawn from key and arm, falls on each arm with probability w
     (Schindelhauer and Schomaker 2005).
     """
-    if not plan.arms:
-        return plan
+    return armed(plan, given(plan, *key)) if plan.arms else plan
+
+
+def given(plan: Plan, *key: str) -> int:
+    """The number of that arm."""
     scores = [
         (-log(1 - uniform(*key, name(found))) / weight, index)
         for index, (weight, found) in enumerate(plan.arms)
         if weight > 0
     ]
-    return _armed(plan, min(scores)[1])
+    return min(scores)[1]
 
 
 def arm_by_text(plan: Plan, text: bytes) -> Plan:
@@ -159,7 +167,8 @@ def _given(plan: Plan, index: int) -> Plan:
     return note(replace(plan.arms[index][1], propensity=1.0, by_text=rule), "mixture", said)
 
 
-def _armed(plan: Plan, index: int) -> Plan:
+def armed(plan: Plan, index: int) -> Plan:
+    """The arm of this number, with the probability that it had."""
     weight, found = plan.arms[index]
     total = sum(share for share, _ in plan.arms)
     share = weight / total

@@ -113,15 +113,21 @@ class Chooser:
         said: bytes | None = None
         if plan.by_text is not None:
             found, said = self._by_text(call, plan, (*place, held or who.run))
-        elif held and plan.arms:
-            found = draw.sticky_arm(plan, *key)
+            found = self._same(plan, found)
+        elif plan.arms:
+            chance = 0.0 if held else draw.uniform("arm", *key) if keyed else clock.uniform()
+            number = draw.given(plan, *key) if held else draw.drawn(plan, chance)
+            found = self._once(plan, ("arm", number), lambda: draw.armed(plan, number))
         else:
-            found = draw.arm(plan, draw.uniform("arm", *key) if keyed else clock.uniform()) if plan.arms else plan
+            found = plan
         if (
             held and not plan.arms and not rules.use_baseline
         ):  # who asks for the baseline means it, whatever it began with
-            found = self._stays(found, key)
-        return Chosen(self._same(plan, draw.weighed(found, kept)), None, beside, said)
+            found = self._same(plan, self._stays(found, key))
+        if kept != 1.0:
+            whole = found
+            found = self._once(whole, ("kept", kept), lambda: draw.weighed(whole, kept))
+        return Chosen(found, None, beside, said)
 
     def settle(self, reserved: Reserved, attempts: list[Attempt]) -> None:
         """The explored attempts are over: what they did not use may be used again."""
@@ -179,14 +185,18 @@ class Chooser:
         """One object for equal draws from one plan."""
         if found is plan:
             return plan
-        which = (id(plan), found.propensity, found.explored, tuple(target.deployment for target in found.targets))
-        known = self._made.get((*which, found.effort, found.verify))
-        if known is not None:
-            return known[1]
-        if len(self._made) >= _MADE:
-            self._made.clear()
-        self._made[*which, found.effort, found.verify] = (plan, found)
-        return found
+        places = tuple(target.deployment for target in found.targets)
+        which = (found.propensity, found.explored, places, found.effort, found.verify)
+        return self._once(plan, which, lambda: found)
+
+    def _once(self, plan: Plan, which: object, make: Callable[[], Plan]) -> Plan:
+        """What a draw makes of a plan, made once; `which` tells its draws apart."""
+        known = self._made.get((id(plan), which))
+        if known is None:
+            if len(self._made) >= _MADE:
+                self._made.clear()
+            known = self._made[id(plan), which] = (plan, make())
+        return known[1]
 
 
 def _remember(memory: OrderedDict[tuple[str, ...], str], key: tuple[str, ...], value: str) -> None:

@@ -21,7 +21,7 @@ RESTS = 1000.0
 def loads(deployments: Sequence[Deployment], now: float, *, stream: bool) -> list[float]:
     """(calls + 1) × how much slower than the quickest, each with what speaks against it."""
     paces = [one.pace.seconds(now, stream=stream) for one in deployments]
-    least = min((pace for pace in paces if pace > 0), default=0.0)
+    least = min([pace for pace in paces if pace > 0], default=0.0)
     found = []
     for one, pace in zip(deployments, paces, strict=True):
         slower = max(1.0, pace / least) if least else 1.0

@@ -70,14 +70,15 @@ class OutcomeSeen:
 class Here:
     """Where observations of one deployment at one step go until statistics are frozen: keys are made, and histograms found, once for all."""
 
-    __slots__ = ("histograms", "model", "place")
+    __slots__ = ("histograms", "model", "place", "tallies")
 
     def __init__(self, agent: str, step: str, model: str, deployment: str) -> None:
         """Nothing is found yet."""
         self.place = (agent, step, deployment)
         self.model = (agent, step, model)
         self.histograms: dict[str, Histogram] = {}
-        """By kind. Each is marked as changed when it is found, and need not be again."""
+        """By kind. Each is marked as changed when it is found, and need not be again; so are the tallies."""
+        self.tallies: dict[int, Tally] | None = None
 
     def key(self, kind: str) -> Key:
         """Of a histogram of this kind."""
@@ -141,9 +142,10 @@ class Statistics:
 
     def _read(self, here: Here, guess: int, billed: int) -> None:
         """How far the guess was from what was billed: first against the factor that was known before, then for the next."""
-        tallies = self._sizes.get(here.model)
+        tallies = here.tallies
         if tallies is None:
-            tallies = self._sizes[here.model] = {}
+            tallies = here.tallies = self._sizes.setdefault(here.model, {})
+            self._dirty["reading", here.model] = None
         size = size_class(guess)
         tally = tallies.get(size)
         if tally is None:
@@ -152,7 +154,6 @@ class Statistics:
         if factor is not None:
             self._at("read", here).add(billed / (guess * factor))
         tally.add(guess, billed)
-        self._dirty["reading", here.model] = None
 
     def outcome(self, seen: OutcomeSeen) -> None:
         """One outcome of a step came in."""

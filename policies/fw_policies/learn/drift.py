@@ -115,6 +115,9 @@ BETWEEN = 1e5
 _LIMIT = math.log(BETWEEN)
 _CAUTION = 1.25
 """Times the spread that was learnt, and quarter of it above the mean: fifty calls do not know them exactly."""
+_MARGIN = _CAUTION - 1
+_MOST = 4.0
+_USUAL = SHIFT**2 / 2
 
 
 def call(state: Cusum, *, latency: float | None) -> Cusum:
@@ -151,7 +154,9 @@ def _surprises(errors: float) -> tuple[float, float]:
 
 def _grown(statistic: float, z: float) -> float:
     """One wild call is no drift: its surprise is cut at four deviations."""
-    return max(0.0, statistic + SHIFT * min(4.0, z - (_CAUTION - 1)) - SHIFT**2 / 2)
+    surprise = z - _MARGIN
+    grown = statistic + SHIFT * (surprise if surprise < _MOST else _MOST) - _USUAL
+    return grown if grown > 0 else 0.0
 
 
 def shifted(state: Cusum, *, between: float = BETWEEN) -> tuple[Cusum, float]:
