@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import math
 import random
 import time
 from collections import Counter
@@ -19,7 +20,7 @@ from fw_gateway.config import Config, Endpoint
 from fw_gateway.state import Deployment
 from fw_gateway.state.balance import BOUND, FIRST, PREFIX, RESTS, SLACK, home, loads, pick, prefix, two
 from fw_gateway.state.health import CLOSED, OPEN, PROBING
-from fw_gateway.state.pace import DECAY, FRESH, SEEN, Pace, Peak, Signals
+from fw_gateway.state.pace import DECAY, FRESH, KEPT, SEEN, Pace, Peak, Signals
 from fw_policies.model import MachinePrice
 from fw_policies.rules.balance import equals, led
 from tests.gateway.conftest import Client, config_of, endpoint, running, until
@@ -77,6 +78,19 @@ def test_a_percentile_is_known_from_twenty_answers_on() -> None:
         pace.add(number / 10, number, stream=True)
     assert pace.percentile(0.95, stream=True) == pytest.approx(1.9)
     assert pace.percentile(0.95, stream=False) is None
+
+
+@pytest.mark.parametrize("often", [0.0, 0.1, 1.0])
+def test_a_percentile_is_of_the_newest_answers_however_often_it_is_asked_for(often: float) -> None:
+    """More than are kept, many of them equal."""
+    rng, pace, seen = random.Random(1), Pace(), []
+    for number in range(3 * KEPT):
+        seen.append(rng.choice((rng.random(), 0.25, 0.5)))
+        pace.add(seen[-1], number, stream=True)
+        if number >= SEEN and rng.random() < often:
+            newest = sorted(seen[-KEPT:])
+            assert pace.percentile(0.95, stream=True) == newest[math.ceil(0.95 * len(newest)) - 1]
+    assert pace.percentile(1.0, stream=True) == max(seen[-KEPT:])
 
 
 def test_what_an_engine_says_counts_for_two_seconds() -> None:

@@ -24,9 +24,14 @@ def loads(deployments: Sequence[Deployment], now: float, *, stream: bool) -> lis
     least = min([pace for pace in paces if pace > 0], default=0.0)
     found = []
     for one, pace in zip(deployments, paces, strict=True):
-        slower = max(1.0, pace / least) if least else 1.0
-        load = (one.pace.requests(one.busy.count, now) + 1) * slower * one.pace.crowding(now)
-        found.append(load / one.circuit.share(now) * (1.0 if one.circuit.state == CLOSED else RESTS))
+        slower = pace / least if pace > least else 1.0
+        circuit = one.circuit
+        if one.pace.signals is None:
+            load = (one.busy.count + 1) * slower
+        else:
+            load = (one.pace.requests(one.busy.count, now) + 1) * slower * one.pace.crowding(now)
+        load /= circuit.share(now)
+        found.append(load if circuit.state == CLOSED else load * RESTS)
     return found
 
 

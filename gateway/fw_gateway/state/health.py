@@ -176,7 +176,8 @@ class Circuit:
 
     def share(self, now: float) -> float:
         """Part of its calls that it should get now, (0, 1]: what was out comes back slowly."""
-        return min(1.0, max(LEAST, (now - self.eased) / EASING))
+        since = now - self.eased
+        return 1.0 if since >= EASING else max(LEAST, since / EASING)
 
 
 @dataclass(slots=True)

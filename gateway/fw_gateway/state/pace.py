@@ -1,5 +1,6 @@
 """How quickly a deployment begins to answer now: a moving average that jumps to peaks, a rolling percentile, and what its engine says itself."""
 
+from bisect import bisect_left, insort
 from collections import deque
 from dataclasses import dataclass, field
 from math import ceil, exp
@@ -56,19 +57,39 @@ class Peak:
 
 
 @dataclass(slots=True)
+class Newest:
+    """The newest KEPT values, and, from when somebody asks for it, their order."""
+
+    values: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
+    _ranked: list[float] | None = None
+
+    def add(self, value: float) -> None:
+        """One more; the oldest makes room."""
+        if self._ranked is not None:
+            if len(self.values) == KEPT:
+                del self._ranked[bisect_left(self._ranked, self.values[0])]
+            insort(self._ranked, value)
+        self.values.append(value)
+
+    def ranked(self) -> list[float]:
+        """From the least to the largest."""
+        if self._ranked is None:
+            self._ranked = sorted(self.values)
+        return self._ranked
+
+
+@dataclass(slots=True)
 class Pace:
     """One deployment: time to the first content of streams, and, apart from it, time to whole answers."""
 
     streamed: Peak = field(default_factory=Peak)
     whole: Peak = field(default_factory=Peak)
     signals: Signals | None = None
-    _times: dict[bool, deque[float]] = field(
-        default_factory=lambda: {True: deque(maxlen=KEPT), False: deque(maxlen=KEPT)}
-    )
+    _times: dict[bool, Newest] = field(default_factory=lambda: {True: Newest(), False: Newest()})
 
     def add(self, seconds: float, now: float, *, stream: bool, size: int = 0, tokens: int | None = None) -> None:
         """An answer began (`stream`) or was there whole after so many seconds; `size`: bytes of its request, `tokens`: of the answer."""
-        self._times[stream].append(seconds)
+        self._times[stream].add(seconds)
         if stream:
             self.streamed.add(seconds / (1 + size / _SIZE), now)
         else:
@@ -81,7 +102,8 @@ class Pace:
     def percentile(self, share: float, *, stream: bool) -> float | None:
         """Seconds within which `share` of its newest answers came; None: too few."""
         times = self._times[stream]
-        return sorted(times)[ceil(share * len(times)) - 1] if len(times) >= SEEN else None
+        count = len(times.values)
+        return times.ranked()[ceil(share * count) - 1] if count >= SEEN else None
 
     def requests(self, mine: int, now: float) -> float:
         """Calls it has to do: those of this gateway, or, when its engine said so just now, of everybody; those that wait count twice."""
