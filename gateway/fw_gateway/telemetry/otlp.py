@@ -5,8 +5,10 @@ and only what belongs to one call is encoded each time. Everything is ASCII, so 
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from json.encoder import encode_basestring_ascii
 
 import orjson
@@ -215,6 +217,35 @@ def event_text(event: Event) -> str:
     )
 
 
+class Line:
+    """One request as it grows, in memory that the next one uses again: a fresh megabyte costs more than all that is written into it."""
+
+    __slots__ = ("_buffer", "_head", "_tail")
+
+    def __init__(self, head: str, tail: str) -> None:
+        """What stands before and after the items."""
+        self._buffer = BytesIO()
+        self._head = head.encode("ascii")
+        self._tail = tail.encode("ascii")
+
+    def add(self, items: Sequence[str]) -> None:
+        """More items, already encoded."""
+        if items:
+            self._buffer.write(b"," if self._buffer.tell() else self._head)
+            self._buffer.write(",".join(items).encode("ascii"))
+
+    @contextmanager
+    def taken(self) -> Iterator[memoryview]:
+        """The line, empty if it has no items, for as long as the context lasts; then it begins anew."""
+        if self._buffer.tell():
+            self._buffer.write(self._tail)
+        try:
+            with self._buffer.getbuffer() as whole, whole[: self._buffer.tell()] as line:
+                yield line
+        finally:
+            self._buffer.seek(0)
+
+
 class Envelope:
     """What surrounds the spans or log records of one process: resource and scope, encoded once."""
 
@@ -229,10 +260,24 @@ class Envelope:
         self._logs = f'{{"resourceLogs":[{{{described},"scopeLogs":[{{{named},"logRecords":['
         self._tail = f'],"schemaUrl":{schema}}}]}}]}}\n'
 
+    def traces_line(self) -> Line:
+        """For lines that are each an `ExportTraceServiceRequest`."""
+        return Line(self._traces, self._tail)
+
+    def logs_line(self) -> Line:
+        """For lines that are each an `ExportLogsServiceRequest`."""
+        return Line(self._logs, self._tail)
+
     def traces(self, spans: Iterable[str]) -> bytes:
         """One line: an `ExportTraceServiceRequest` of spans already encoded."""
-        return f"{self._traces}{','.join(spans)}{self._tail}".encode("ascii")
+        return _whole(self.traces_line(), spans)
 
     def logs(self, events: Iterable[str]) -> bytes:
         """One line: an `ExportLogsServiceRequest` of log records already encoded."""
-        return f"{self._logs}{','.join(events)}{self._tail}".encode("ascii")
+        return _whole(self.logs_line(), events)
+
+
+def _whole(line: Line, items: Iterable[str]) -> bytes:
+    line.add(list(items))
+    with line.taken() as made:
+        return bytes(made)
