@@ -5,11 +5,13 @@ and only what belongs to one call is encoded each time. Everything is ASCII, so 
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from json.encoder import encode_basestring_ascii
+from operator import attrgetter
+from typing import Any
 
 import orjson
 
@@ -178,30 +180,47 @@ _LINK_TEXT = {
 }
 
 
-def _links(span: Span) -> str:
-    return ",".join([_link(link, link.trace_id or span.trace_id) for link in span.links])
-
-
 def _link(link: Link, trace: str) -> str:
     return f'{{"traceId":"{trace}","spanId":"{link.span_id}","attributes":[{_LINK_TEXT[link.kind]}],"flags":{_REMOTE_KNOWN}}}'
 
 
+def written(  # noqa: PLR0913 - the fields of a `Span`
+    trace_id: str,
+    span_id: str,
+    parent_id: str,
+    name: str,
+    kind: int,
+    start: int,
+    end: int,
+    own: Mapping[str, Value],
+    shared: tuple[Fragment, ...] = (),
+    links: tuple[Link, ...] = (),
+    state: str = "",
+    remote: bool = False,
+    error: str | None = None,
+    flags: int = 1,
+) -> str:
+    """The text of `Span(...)` with the same arguments, without the object between."""
+    text = _listed(shared, own)
+    listed = f'"attributes":[{text}],' if text else ""
+    parent = f'"parentSpanId":"{parent_id}",' if parent_id else ""
+    said = f'"traceState":{quote(state)},' if state else ""
+    pointers = ",".join([_link(link, link.trace_id or trace_id) for link in links]) if links else ""
+    pointing = f'"links":[{pointers}],' if links else ""
+    status = "{}" if error is None else f'{{"message":{quote(error)},"code":2}}' if error else '{"code":2}'
+    return (
+        f'{{"traceId":"{trace_id}","spanId":"{span_id}",{said}{parent}"flags":{_REMOTE_KNOWN | _REMOTE if remote else _REMOTE_KNOWN},'
+        f'"name":{quote(name)},"kind":{kind},"startTimeUnixNano":"{start}","endTimeUnixNano":"{end}",'
+        f'{listed}{pointing}"status":{status}}}'
+    )
+
+
 def span_text(span: Span) -> str:
     """One OTLP/JSON span."""
-    text = _listed(span.shared, span.own)
-    listed = f'"attributes":[{text}],' if text else ""
-    parent = f'"parentSpanId":"{span.parent_id}",' if span.parent_id else ""
-    state = f'"traceState":{quote(span.state)},' if span.state else ""
-    links = f'"links":[{_links(span)}],' if span.links else ""
-    status = (
-        "{}" if span.error is None else f'{{"message":{quote(span.error)},"code":2}}' if span.error else '{"code":2}'
-    )
-    flags = _REMOTE_KNOWN | _REMOTE if span.remote else _REMOTE_KNOWN
-    return (
-        f'{{"traceId":"{span.trace_id}","spanId":"{span.span_id}",{state}{parent}"flags":{flags},"name":{quote(span.name)},'
-        f'"kind":{span.kind},"startTimeUnixNano":"{span.start}","endTimeUnixNano":"{span.end}",'
-        f'{listed}{links}"status":{status}}}'
-    )
+    return written(*_fields(span))
+
+
+_fields: Callable[[Span], tuple[Any, ...]] = attrgetter(*Span.__slots__)
 
 
 def event_text(event: Event) -> str:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry.sdk.metrics.export import MetricsData
 
@@ -19,7 +19,7 @@ from fw_gateway.telemetry.events import Events
 from fw_gateway.telemetry.files import LineFile
 from fw_gateway.telemetry.measure import Measurer
 from fw_gateway.telemetry.otel import Otlp, Signal, disabled, exporter, is_sampled, refused, sampler, scope, wants
-from fw_gateway.telemetry.otlp import Envelope, Line, event_text, span_text
+from fw_gateway.telemetry.otlp import Envelope, Line, Span, event_text, span_text, written
 from fw_gateway.telemetry.resource import SCHEMA_URL, SCOPE, package_version, resource
 from fw_gateway.values import Record, Trace
 
@@ -85,6 +85,8 @@ class Recorder:
         self._losses: dict[tuple[str, str], int] = {}
         self._otlp = Otlp(environ, self._resource, self._scope, self._export_lost)
         self._traces_file = _traces_file(config, environ, exported=self._otlp.traces)
+        # Only exporters need spans as objects.
+        self._make: spans.Make[Any] = Span if self._otlp.traces else written
         self._spans = self._traces_file is not None or self._otlp.traces
         # Decisions and outcomes are in the ledger anyway, so their events are written only where somebody asks for them.
         self._events_file = LineFile(environ["FW_EVENTS_FILE"]) if environ.get("FW_EVENTS_FILE") else None
@@ -219,7 +221,7 @@ class Recorder:
     def _render(self, record: Record, traces: list[str], events: list[str]) -> None:
         """Metrics see every call; the spans of a trace that is not kept are not even made, unless events refer to them."""
         sampled = self.sampled(record.call.trace)
-        rendered = self._renderer.render(record) if (sampled and self._spans) or self._logs else None
+        rendered = self._renderer.made(record, self._make) if (sampled and self._spans) or self._logs else None
         with self._tables:
             self._measurer.record(record, sampled=sampled)
         if rendered is None:
@@ -227,7 +229,7 @@ class Recorder:
         made = rendered.spans if sampled else []
         happened = self._events.events(record, rendered) if self._logs else []
         if self._traces_file is not None:
-            traces.extend(map(span_text, made))
+            traces += map(span_text, made) if self._otlp.traces else made
         if self._events_file is not None:
             events.extend(map(event_text, happened))
         if self._otlp.traces or self._otlp.logs:
