@@ -161,9 +161,9 @@ class Measurer:
             known = attributes.count(usage.output_tokens)
             if known is not None and (known or not attempt.error_type):
                 observed.append((counted.output, known))
-        trace_id, span_id = call.trace.trace_id, attempt.span_id
+        where = (now, call.trace.trace_id, attempt.span_id)
         for series, value in observed:
-            series.observe(value, (value, now, trace_id, span_id) if sampled else None)
+            series.observe(value, (value, *where) if sampled else None)
 
     def _attempted(self, attempt: Attempt, call: Call) -> _Attempts:
         target, server = attempt.target, attempt.server

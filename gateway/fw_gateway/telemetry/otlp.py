@@ -184,7 +184,7 @@ def _link(link: Link, trace: str) -> str:
     return f'{{"traceId":"{trace}","spanId":"{link.span_id}","attributes":[{_LINK_TEXT[link.kind]}],"flags":{_REMOTE_KNOWN}}}'
 
 
-def written(  # noqa: PLR0913 - the fields of a `Span`
+def written(  # noqa: PLR0913, PLR0917 - the fields of a `Span`
     trace_id: str,
     span_id: str,
     parent_id: str,

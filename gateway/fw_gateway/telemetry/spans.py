@@ -12,7 +12,7 @@ from fw_policies.model import Plan, Target
 
 Key = TypeVar("Key")
 Made = TypeVar("Made")
-Span_ = TypeVar("Span_", covariant=True)
+Made_co = TypeVar("Made_co", covariant=True)
 
 
 class ByIdentity(Generic[Key, Made]):
@@ -59,10 +59,10 @@ class ByKey:
         return made
 
 
-class Make(Protocol[Span_]):
+class Make(Protocol[Made_co]):
     """What makes something of a span's fields: `Span` itself, or `otlp.written`, its text."""
 
-    def __call__(  # noqa: PLR0913 - the fields of a `Span`
+    def __call__(  # noqa: PLR0913, PLR0917 - the fields of a `Span`
         self,
         trace_id: str,
         span_id: str,
@@ -78,7 +78,7 @@ class Make(Protocol[Span_]):
         remote: bool,
         error: str | None,
         flags: int,
-    ) -> Span_:
+    ) -> Made_co:
         """Make it."""
         ...
 
@@ -87,6 +87,8 @@ class Make(Protocol[Span_]):
 class Rendered(Generic[Made]):
     """The spans of a call, and what its events need of them."""
 
+    make: Make[Made]
+    """What makes the spans."""
     spans: list[Made]
     route_id: str
     """Empty when nothing was planned."""
@@ -134,25 +136,25 @@ class Renderer:
         if plan is not None:
             rolled = (*rolled, self._estimates[plan])
         last = _end(record)
-        found = Rendered[Made]([], "", rolled, who)
+        found: Rendered[Made] = Rendered(make, [], "", rolled, who)
         if not call.embedded:
-            found.spans.append(self._server(record, found, last, make))
+            found.spans.append(self._server(record, found, last))
         if plan is not None and call.shadow is None:
             found.route_id = clock.span_id()
-            found.spans.append(self._route(record, plan, found, last, make))
+            found.spans.append(self._route(record, plan, found, last))
         if record.attempts:
             asked = attributes.request_attributes(call)
             for attempt in record.attempts:
-                found.spans.append(self._attempt(attempt, record, asked, found, make))
+                found.spans.append(self._attempt(attempt, record, asked, found))
         return found
 
-    def _server(self, record: Record, found: Rendered[Made], last: int, make: Make[Made]) -> Made:
+    def _server(self, record: Record, found: Rendered[Made], last: int) -> Made:
         call = record.call
         trace = call.trace
         error = attributes.error_type(record.error_type)
         key = (call.route, call.scheme, call.server, call.user_agent, record.status, error)
         http = self._http.get(key) or self._http.put(key, attributes.server_attributes(call, record.status, error))
-        return make(
+        return found.make(
             trace.trace_id,
             call.span_id,
             trace.parent_id,
@@ -169,11 +171,11 @@ class Renderer:
             trace.flags,
         )
 
-    def _route(self, record: Record, plan: Plan, found: Rendered[Made], last: int, make: Make[Made]) -> Made:
+    def _route(self, record: Record, plan: Plan, found: Rendered[Made], last: int) -> Made:
         call = record.call
         trace = call.trace
         start = min(max(record.routed_ns, call.started_ns), last)
-        return make(
+        return found.make(
             trace.trace_id,
             found.route_id,
             call.span_id,
@@ -190,16 +192,14 @@ class Renderer:
             trace.flags,
         )
 
-    def _attempt(
-        self, attempt: Attempt, record: Record, asked: Mapping[str, Value], found: Rendered[Made], make: Make[Made]
-    ) -> Made:
+    def _attempt(self, attempt: Attempt, record: Record, asked: Mapping[str, Value], found: Rendered[Made]) -> Made:
         call, target = record.call, attempt.target
         trace = call.trace
         own = attributes.attempt_attributes(attempt, stream=call.stream)
         own.update(asked)
         start = at(call, attempt.started)
         end = at(call, attempt.ended if attempt.ended is not None else max(record.ended, attempt.started))
-        return make(
+        return found.make(
             trace.trace_id,
             attempt.span_id,
             call.span_id if call.shadow is None else "",
