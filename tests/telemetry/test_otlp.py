@@ -17,10 +17,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 
+from fw_gateway import clock
 from fw_gateway.telemetry import sdk
 from fw_gateway.telemetry.events import Events
 from fw_gateway.telemetry.otel import log_record, readable, scope
-from fw_gateway.telemetry.otlp import CLIENT, Envelope, Fragment, Span, Value, event_text, span_text
+from fw_gateway.telemetry.otlp import CLIENT, Envelope, Fragment, Span, Value, event_text, span_text, written
 from fw_gateway.telemetry.resource import SCHEMA_URL, SCOPE
 from fw_gateway.telemetry.spans import Renderer
 from tests.telemetry import samples
@@ -128,6 +129,32 @@ def test_a_line_is_one_line() -> None:
     """One request a line, whatever stands in it."""
     span = Span("1" * 32, "2" * 16, "", "a\nb", CLIENT, 1, 2, {"text": "c\nd\u2028e"})
     assert ENVELOPE.traces([span_text(span)]).count(b"\n") == 1
+
+
+def test_a_shorter_line_holds_nothing_of_the_longer_one_before_it() -> None:
+    """The memory is the same, also after a line that could not be written; a line without items is empty."""
+    line = ENVELOPE.traces_line()
+    line.add(["1", "2"])
+    line.add(["3"])
+    with line.taken() as text:
+        assert bytes(text) == ENVELOPE.traces(["1", "2", "3"])
+    line.add(["4"])
+    with pytest.raises(OSError, match="full"), line.taken():
+        raise OSError("full")
+    line.add(["5"])
+    with line.taken() as text:
+        assert bytes(text) == ENVELOPE.traces(["5"])
+    line.add([])
+    with line.taken() as text:
+        assert not text
+
+
+@pytest.mark.parametrize("kind", [*samples.ALL, "shadow"])
+def test_a_span_is_written_the_same_with_and_without_an_object(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file beside an exporter says what a file alone says."""
+    monkeypatch.setattr(clock, "span_id", lambda: "5" * 16)
+    record = samples.shadow() if kind == "shadow" else samples.ALL[kind]()
+    assert renderer().made(record, written).spans == list(map(span_text, renderer().render(record).spans))
 
 
 def sdk_spans() -> list[ReadableSpan]:

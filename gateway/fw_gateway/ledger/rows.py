@@ -56,11 +56,11 @@ def call_row(record: Record, digest: str | None, text: bytes | None = None) -> t
         orjson.dumps(dict(who.labels)).decode() if who.labels else "{}",
         call.key_id,
         call.model[:_LONGEST],
-        call.stream,
-        call.embedded,
+        int(call.stream),  # sqlite3 looks for an adapter before it takes a bool, at ten times the cost of an int
+        int(call.embedded),
         digest,
         None if plan is None else plan.propensity,
-        None if plan is None else plan.explored,
+        None if plan is None else int(plan.explored),
         record.status,
         record.outcome,
         record.error_type,
@@ -74,7 +74,7 @@ def call_row(record: Record, digest: str | None, text: bytes | None = None) -> t
         orjson.dumps([_attempt(attempt, record) for attempt in record.attempts]).decode(),
         None if call.shadow is None else call.shadow.decision_id,
         text,
-        None if plan is None else plan.by_text is not None,
+        None if plan is None else int(plan.by_text is not None),
     )
 
 
@@ -101,14 +101,13 @@ def _tokens(attempts: Iterable[Attempt]) -> list[int | None]:
     reports = [attempt.usage for attempt in attempts if attempt.usage is not None]
     if len(reports) == 1:
         usage = reports[0]
-        found = (
-            usage.input_tokens,
-            usage.output_tokens,
-            usage.cached_tokens,
-            usage.cache_write_tokens,
-            usage.reasoning_tokens,
-        )
-        return [_stored(value) for value in found]
+        return [
+            _stored(usage.input_tokens),
+            _stored(usage.output_tokens),
+            _stored(usage.cached_tokens),
+            _stored(usage.cache_write_tokens),
+            _stored(usage.reasoning_tokens),
+        ]
     return [_summed(reports, name) for name in _USAGE]
 
 

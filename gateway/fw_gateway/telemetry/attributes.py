@@ -150,8 +150,11 @@ def overhead(record: Record) -> float:
     call, busy, until = record.call, 0.0, record.call.started
     for attempt in record.attempts:  # in the order they were opened
         ended = attempt.ended if attempt.ended is not None else record.ended
-        busy += max(0.0, ended - max(attempt.started, until))
-        until = max(until, ended)
+        if ended > until:
+            began = attempt.started
+            if ended > began:
+                busy += ended - (began if began > until else until)
+            until = ended
     return max(0.0, record.ended - call.started - busy)
 
 

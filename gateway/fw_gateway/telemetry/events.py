@@ -1,5 +1,7 @@
 """The log events of a call: the decision with all its candidates, the outcome as one wide row, and each failed attempt."""
 
+from typing import Any
+
 from fw_gateway.telemetry import attributes, spans
 from fw_gateway.telemetry.otlp import INFO, WARN, Event, Fragment, Value
 from fw_gateway.telemetry.spans import Rendered
@@ -53,7 +55,7 @@ class Events:
         """Nothing is remembered yet."""
         self._plans = spans.ByIdentity[Plan, Fragment](decision_body)
 
-    def events(self, record: Record, rendered: Rendered) -> list[Event]:
+    def events(self, record: Record, rendered: Rendered[Any]) -> list[Event]:
         """Everything that is to be logged of one call, in order of time."""
         call, plan = record.call, record.plan
         made: list[Event] = []

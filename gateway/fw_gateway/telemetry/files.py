@@ -42,7 +42,7 @@ class LineFile:
         self._rotate_at = rotate_at
         self._descriptor: int | None = None
 
-    def append(self, lines: bytes) -> None:
+    def append(self, lines: bytes | memoryview) -> None:
         """Write complete lines, all of them or none.
 
         Raises:
@@ -95,7 +95,7 @@ class LineFile:
             os.replace(self.path, f"{self.path}.1")
             self.close()
 
-    def _write(self, descriptor: int, lines: bytes) -> None:
+    def _write(self, descriptor: int, lines: bytes | memoryview) -> None:
         regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
         before = os.fstat(descriptor).st_size if regular else 0
         written = 0

@@ -131,6 +131,21 @@ class Series:
     count: int = 0
     low: float = float("inf")
     high: float = float("-inf")
+    bounds: tuple[float, ...] = ()
+
+    def observe(self, value: float, exemplar: Exemplar | None = None) -> None:
+        """One measurement of a histogram."""
+        # A bound belongs to the bucket below it, as in OpenTelemetry.
+        bucket = bisect_left(self.bounds, value)
+        self.buckets[bucket] += 1
+        self.count += 1
+        self.total += value
+        if value < self.low:  # noqa: PLR1730 - half the cost of min
+            self.low = value
+        if value > self.high:  # noqa: PLR1730
+            self.high = value
+        if exemplar is not None:
+            self.exemplars[bucket] = exemplar
 
 
 @dataclass(slots=True)
@@ -149,24 +164,14 @@ class Table:
                 labels = OVERFLOW
                 if (found := self.series.get(labels)) is not None:
                     return found
-            cells = len(self.instrument.bounds) + 1 if self.instrument.kind == "histogram" else 0
-            found = self.series[labels] = Series([0] * cells, [None] * cells)
+            bounds = self.instrument.bounds
+            cells = len(bounds) + 1 if self.instrument.kind == "histogram" else 0
+            found = self.series[labels] = Series([0] * cells, [None] * cells, bounds=bounds)
         return found
 
     def observe(self, labels: Labels, value: float, exemplar: Exemplar | None = None) -> None:
         """One measurement of a histogram."""
-        series = self.at(labels)
-        # A bound belongs to the bucket below it, as in OpenTelemetry.
-        bucket = bisect_left(self.instrument.bounds, value)
-        series.buckets[bucket] += 1
-        series.count += 1
-        series.total += value
-        if value < series.low:  # noqa: PLR1730 - half the cost of min
-            series.low = value
-        if value > series.high:  # noqa: PLR1730
-            series.high = value
-        if exemplar is not None:
-            series.exemplars[bucket] = exemplar
+        self.at(labels).observe(value, exemplar)
 
     def add(self, labels: Labels, value: float = 1) -> None:
         """Add to a counter."""

@@ -5,9 +5,13 @@ and only what belongs to one call is encoded each time. Everything is ASCII, so 
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from json.encoder import encode_basestring_ascii
+from operator import attrgetter
+from typing import Any
 
 import orjson
 
@@ -176,30 +180,47 @@ _LINK_TEXT = {
 }
 
 
-def _links(span: Span) -> str:
-    return ",".join([_link(link, link.trace_id or span.trace_id) for link in span.links])
-
-
 def _link(link: Link, trace: str) -> str:
     return f'{{"traceId":"{trace}","spanId":"{link.span_id}","attributes":[{_LINK_TEXT[link.kind]}],"flags":{_REMOTE_KNOWN}}}'
 
 
+def written(  # noqa: PLR0913, PLR0917 - the fields of a `Span`
+    trace_id: str,
+    span_id: str,
+    parent_id: str,
+    name: str,
+    kind: int,
+    start: int,
+    end: int,
+    own: Mapping[str, Value],
+    shared: tuple[Fragment, ...] = (),
+    links: tuple[Link, ...] = (),
+    state: str = "",
+    remote: bool = False,
+    error: str | None = None,
+    flags: int = 1,
+) -> str:
+    """The text of `Span(...)` with the same arguments, without the object between."""
+    text = _listed(shared, own)
+    listed = f'"attributes":[{text}],' if text else ""
+    parent = f'"parentSpanId":"{parent_id}",' if parent_id else ""
+    said = f'"traceState":{quote(state)},' if state else ""
+    pointers = ",".join([_link(link, link.trace_id or trace_id) for link in links]) if links else ""
+    pointing = f'"links":[{pointers}],' if links else ""
+    status = "{}" if error is None else f'{{"message":{quote(error)},"code":2}}' if error else '{"code":2}'
+    return (
+        f'{{"traceId":"{trace_id}","spanId":"{span_id}",{said}{parent}"flags":{_REMOTE_KNOWN | _REMOTE if remote else _REMOTE_KNOWN},'
+        f'"name":{quote(name)},"kind":{kind},"startTimeUnixNano":"{start}","endTimeUnixNano":"{end}",'
+        f'{listed}{pointing}"status":{status}}}'
+    )
+
+
 def span_text(span: Span) -> str:
     """One OTLP/JSON span."""
-    text = _listed(span.shared, span.own)
-    listed = f'"attributes":[{text}],' if text else ""
-    parent = f'"parentSpanId":"{span.parent_id}",' if span.parent_id else ""
-    state = f'"traceState":{quote(span.state)},' if span.state else ""
-    links = f'"links":[{_links(span)}],' if span.links else ""
-    status = (
-        "{}" if span.error is None else f'{{"message":{quote(span.error)},"code":2}}' if span.error else '{"code":2}'
-    )
-    flags = _REMOTE_KNOWN | _REMOTE if span.remote else _REMOTE_KNOWN
-    return (
-        f'{{"traceId":"{span.trace_id}","spanId":"{span.span_id}",{state}{parent}"flags":{flags},"name":{quote(span.name)},'
-        f'"kind":{span.kind},"startTimeUnixNano":"{span.start}","endTimeUnixNano":"{span.end}",'
-        f'{listed}{links}"status":{status}}}'
-    )
+    return written(*_fields(span))
+
+
+_fields: Callable[[Span], tuple[Any, ...]] = attrgetter(*Span.__slots__)
 
 
 def event_text(event: Event) -> str:
@@ -213,6 +234,35 @@ def event_text(event: Event) -> str:
         f'"severityText":"{event.severity_text}","body":{body},{listed}{flags}'
         f'"traceId":"{event.trace_id}","spanId":"{event.span_id}","eventName":"{event.name}"}}'
     )
+
+
+class Line:
+    """One request as it grows, in memory that the next one uses again: a fresh megabyte costs more than all that is written into it."""
+
+    __slots__ = ("_buffer", "_head", "_tail")
+
+    def __init__(self, head: str, tail: str) -> None:
+        """What stands before and after the items."""
+        self._buffer = BytesIO()
+        self._head = head.encode("ascii")
+        self._tail = tail.encode("ascii")
+
+    def add(self, items: Sequence[str]) -> None:
+        """More items, already encoded."""
+        if items:
+            self._buffer.write(b"," if self._buffer.tell() else self._head)
+            self._buffer.write(",".join(items).encode("ascii"))
+
+    @contextmanager
+    def taken(self) -> Iterator[memoryview]:
+        """The line, empty if it has no items, for as long as the context lasts; then it begins anew."""
+        if self._buffer.tell():
+            self._buffer.write(self._tail)
+        try:
+            with self._buffer.getbuffer() as whole, whole[: self._buffer.tell()] as line:
+                yield line
+        finally:
+            self._buffer.seek(0)
 
 
 class Envelope:
@@ -229,10 +279,24 @@ class Envelope:
         self._logs = f'{{"resourceLogs":[{{{described},"scopeLogs":[{{{named},"logRecords":['
         self._tail = f'],"schemaUrl":{schema}}}]}}]}}\n'
 
+    def traces_line(self) -> Line:
+        """For lines that are each an `ExportTraceServiceRequest`."""
+        return Line(self._traces, self._tail)
+
+    def logs_line(self) -> Line:
+        """For lines that are each an `ExportLogsServiceRequest`."""
+        return Line(self._logs, self._tail)
+
     def traces(self, spans: Iterable[str]) -> bytes:
         """One line: an `ExportTraceServiceRequest` of spans already encoded."""
-        return f"{self._traces}{','.join(spans)}{self._tail}".encode("ascii")
+        return _whole(self.traces_line(), spans)
 
     def logs(self, events: Iterable[str]) -> bytes:
         """One line: an `ExportLogsServiceRequest` of log records already encoded."""
-        return f"{self._logs}{','.join(events)}{self._tail}".encode("ascii")
+        return _whole(self.logs_line(), events)
+
+
+def _whole(line: Line, items: Iterable[str]) -> bytes:
+    line.add(list(items))
+    with line.taken() as made:
+        return bytes(made)

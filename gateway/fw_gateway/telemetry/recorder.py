@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from opentelemetry.sdk.metrics.export import MetricsData
 
@@ -19,7 +19,7 @@ from fw_gateway.telemetry.events import Events
 from fw_gateway.telemetry.files import LineFile
 from fw_gateway.telemetry.measure import Measurer
 from fw_gateway.telemetry.otel import Otlp, Signal, disabled, exporter, is_sampled, refused, sampler, scope, wants
-from fw_gateway.telemetry.otlp import Envelope, event_text, span_text
+from fw_gateway.telemetry.otlp import Envelope, Line, Span, event_text, span_text, written
 from fw_gateway.telemetry.resource import SCHEMA_URL, SCOPE, package_version, resource
 from fw_gateway.values import Record, Trace
 
@@ -68,7 +68,8 @@ class Recorder:
         self._resource = resource(settings.service_name, environment=settings.environment, config_hash=config.digest)
         self._scope = scope(SCOPE, version, SCHEMA_URL)
         about = dict(self._resource.attributes)
-        self._envelope = Envelope(about, SCOPE, version=version, schema_url=SCHEMA_URL)
+        envelope = Envelope(about, SCOPE, version=version, schema_url=SCHEMA_URL)
+        self._traces_line, self._events_line = envelope.traces_line(), envelope.logs_line()
         providers = {end.target.provider: end.row.otel_name or end.row.name for end in config.endpoints}
         self._renderer = spans.Renderer(providers=providers, version=version, prices=config.prices)
         self._events = Events()
@@ -84,6 +85,9 @@ class Recorder:
         self._losses: dict[tuple[str, str], int] = {}
         self._otlp = Otlp(environ, self._resource, self._scope, self._export_lost)
         self._traces_file = _traces_file(config, environ, exported=self._otlp.traces)
+        # Only exporters need spans as objects.
+        self._make: spans.Make[Any] = Span if self._otlp.traces else written
+        self._spans = self._traces_file is not None or self._otlp.traces
         # Decisions and outcomes are in the ledger anyway, so their events are written only where somebody asks for them.
         self._events_file = LineFile(environ["FW_EVENTS_FILE"]) if environ.get("FW_EVENTS_FILE") else None
         self._logs = self._events_file is not None or self._otlp.logs
@@ -200,29 +204,32 @@ class Recorder:
                     done.set()
 
     def _write(self, batch: list[Record], *, pause: bool) -> None:
-        traces: list[str] = []
-        events: list[str] = []
         for first in range(0, len(batch), _TURN):
+            traces: list[str] = []
+            events: list[str] = []
             for record in batch[first : first + _TURN]:
                 self._guarded("render", partial(self._render, record, traces, events))
+            self._traces_line.add(traces)
+            self._events_line.add(events)
             if pause:
                 time.sleep(_PAUSE)
-        if self._traces_file is not None and traces:
-            self._append("traces", self._traces_file, self._envelope.traces(traces))
-        if self._events_file is not None and events:
-            self._append("logs", self._events_file, self._envelope.logs(events))
+        self._append("traces", self._traces_file, self._traces_line)
+        self._append("logs", self._events_file, self._events_line)
         if self._ledger is not None:
             self._guarded("ledger", partial(self._ledger.write, batch), len(batch))
 
     def _render(self, record: Record, traces: list[str], events: list[str]) -> None:
+        """Metrics see every call; the spans of a trace that is not kept are not even made, unless events refer to them."""
         sampled = self.sampled(record.call.trace)
-        rendered = self._renderer.render(record)
+        rendered = self._renderer.made(record, self._make) if (sampled and self._spans) or self._logs else None
         with self._tables:
-            self._measurer.record(record, rendered.call[0].mapping, sampled=sampled)
+            self._measurer.record(record, sampled=sampled)
+        if rendered is None:
+            return
         made = rendered.spans if sampled else []
         happened = self._events.events(record, rendered) if self._logs else []
         if self._traces_file is not None:
-            traces.extend(map(span_text, made))
+            traces += map(span_text, made) if self._otlp.traces else made
         if self._events_file is not None:
             events.extend(map(event_text, happened))
         if self._otlp.traces or self._otlp.logs:
@@ -238,9 +245,13 @@ class Recorder:
                 self._complained.add(part)
                 _log.exception("telemetry: %s failed; further failures are only counted", part)
 
-    def _append(self, signal: Signal, file: LineFile, lines: bytes) -> None:
+    def _append(self, signal: Signal, file: LineFile | None, line: Line) -> None:
+        if file is None:
+            return
         try:
-            file.append(lines)
+            with line.taken() as text:
+                if text:
+                    file.append(text)
         except OSError as fault:
             self._lose(signal, "write_failed", 1)
             if signal not in self._complained:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from fw_gateway import clock
 from fw_gateway.telemetry import attributes
@@ -12,6 +12,7 @@ from fw_policies.model import Plan, Target
 
 Key = TypeVar("Key")
 Made = TypeVar("Made")
+Made_co = TypeVar("Made_co", covariant=True)
 
 
 class ByIdentity(Generic[Key, Made]):
@@ -58,11 +59,37 @@ class ByKey:
         return made
 
 
+class Make(Protocol[Made_co]):
+    """What makes something of a span's fields: `Span` itself, or `otlp.written`, its text."""
+
+    def __call__(  # noqa: PLR0913, PLR0917 - the fields of a `Span`
+        self,
+        trace_id: str,
+        span_id: str,
+        parent_id: str,
+        name: str,
+        kind: int,
+        start: int,
+        end: int,
+        own: dict[str, Value],
+        shared: tuple[Fragment, ...],
+        links: tuple[Link, ...],
+        state: str,
+        remote: bool,
+        error: str | None,
+        flags: int,
+    ) -> Made_co:
+        """Make it."""
+        ...
+
+
 @dataclass(slots=True)
-class Rendered:
+class Rendered(Generic[Made]):
     """The spans of a call, and what its events need of them."""
 
-    spans: list[Span]
+    make: Make[Made]
+    """What makes the spans."""
+    spans: list[Made]
     route_id: str
     """Empty when nothing was planned."""
     call: tuple[Fragment, ...]
@@ -96,8 +123,12 @@ class Renderer:
             )
         )
 
-    def render(self, record: Record) -> Rendered:
+    def render(self, record: Record) -> Rendered[Span]:
         """All spans of a call. An in-process call has no SERVER span: its parent is the caller's own chat span."""
+        return self.made(record, Span)
+
+    def made(self, record: Record, make: Make[Made]) -> Rendered[Made]:
+        """The same, each span as whatever `make` makes of it."""
         call, plan = record.call, record.plan
         key = (call.identity.agent, call.identity.thread)
         who = self._who.get(key) or self._who.put(key, attributes.identity(call))
@@ -105,77 +136,86 @@ class Renderer:
         if plan is not None:
             rolled = (*rolled, self._estimates[plan])
         last = _end(record)
-        made = Rendered([], "", rolled, who)
+        found: Rendered[Made] = Rendered(make, [], "", rolled, who)
         if not call.embedded:
-            made.spans.append(self._server(record, made, last))
+            found.spans.append(self._server(record, found, last))
         if plan is not None and call.shadow is None:
-            made.route_id = clock.span_id()
-            made.spans.append(self._route(record, plan, made, last))
+            found.route_id = clock.span_id()
+            found.spans.append(self._route(record, plan, found, last))
         if record.attempts:
             asked = attributes.request_attributes(call)
-            made.spans.extend([self._attempt(attempt, record, asked, made) for attempt in record.attempts])
-        return made
+            for attempt in record.attempts:
+                found.spans.append(self._attempt(attempt, record, asked, found))
+        return found
 
-    def _server(self, record: Record, made: Rendered, last: int) -> Span:
+    def _server(self, record: Record, found: Rendered[Made], last: int) -> Made:
         call = record.call
+        trace = call.trace
         error = attributes.error_type(record.error_type)
         key = (call.route, call.scheme, call.server, call.user_agent, record.status, error)
         http = self._http.get(key) or self._http.put(key, attributes.server_attributes(call, record.status, error))
-        return Span(
-            trace_id=call.trace.trace_id,
-            span_id=call.span_id,
-            parent_id=call.trace.parent_id,
-            name=f"POST {call.route}",
-            kind=SERVER,
-            start=call.started_ns,
-            end=last,
-            own={},
-            shared=(http, made.who, *made.call),
-            state=call.trace.state,
-            remote=bool(call.trace.parent_id),
-            error=f"HTTP {record.status}" if record.status >= 500 else None,
-            flags=call.trace.flags,
+        return found.make(
+            trace.trace_id,
+            call.span_id,
+            trace.parent_id,
+            f"POST {call.route}",
+            SERVER,
+            call.started_ns,
+            last,
+            {},
+            (http, found.who, *found.call),
+            (),
+            trace.state,
+            bool(trace.parent_id),
+            f"HTTP {record.status}" if record.status >= 500 else None,
+            trace.flags,
         )
 
-    def _route(self, record: Record, plan: Plan, made: Rendered, last: int) -> Span:
+    def _route(self, record: Record, plan: Plan, found: Rendered[Made], last: int) -> Made:
         call = record.call
+        trace = call.trace
         start = min(max(record.routed_ns, call.started_ns), last)
-        return Span(
-            trace_id=call.trace.trace_id,
-            span_id=made.route_id,
-            parent_id=call.span_id,
-            name=f"route {plan.policy or plan.reason}",
-            kind=INTERNAL,
-            start=start,
-            end=min(start + int(record.routing * 1e9), last),
-            own={"fw.decision.id": call.decision_id},
-            shared=(self._routes[plan], made.who),
-            state=call.trace.state,
-            flags=call.trace.flags,
+        return found.make(
+            trace.trace_id,
+            found.route_id,
+            call.span_id,
+            f"route {plan.policy or plan.reason}",
+            INTERNAL,
+            start,
+            min(start + int(record.routing * 1e9), last),
+            {"fw.decision.id": call.decision_id},
+            (self._routes[plan], found.who),
+            (),
+            trace.state,
+            False,
+            None,
+            trace.flags,
         )
 
-    def _attempt(self, attempt: Attempt, record: Record, asked: Mapping[str, Value], made: Rendered) -> Span:
+    def _attempt(self, attempt: Attempt, record: Record, asked: Mapping[str, Value], found: Rendered[Made]) -> Made:
         call, target = record.call, attempt.target
+        trace = call.trace
         own = attributes.attempt_attributes(attempt, stream=call.stream)
         own.update(asked)
         start = at(call, attempt.started)
         end = at(call, attempt.ended if attempt.ended is not None else max(record.ended, attempt.started))
-        return Span(
-            trace_id=call.trace.trace_id,
-            span_id=attempt.span_id,
-            parent_id="" if call.shadow is not None else call.span_id,
-            name=f"{call.operation} {attributes.short(target.upstream_model)}",
-            kind=CLIENT,
-            start=start,
-            end=max(start, end),
-            own=own,
-            shared=(self._targets[call.operation][target], self._outcome(attempt), made.who),
-            links=_links(attempt, record.attempts, made.route_id)
+        return found.make(
+            trace.trace_id,
+            attempt.span_id,
+            call.span_id if call.shadow is None else "",
+            f"{call.operation} {attributes.short(target.upstream_model)}",
+            CLIENT,
+            start,
+            end if end > start else start,
+            own,
+            (self._targets[call.operation][target], self._outcome(attempt), found.who),
+            _links(attempt, record.attempts, found.route_id)
             if call.shadow is None
             else (Link(call.shadow.span_id, "shadow_of", call.shadow.trace_id),),
-            state=call.trace.state,
-            error=describe(attempt) if attempt.error_type else None,
-            flags=call.trace.flags,
+            trace.state,
+            False,
+            describe(attempt) if attempt.error_type else None,
+            trace.flags,
         )
 
     def _outcome(self, attempt: Attempt) -> Fragment:
@@ -205,12 +245,16 @@ def describe(attempt: Attempt) -> str:
 
 def at(call: Call, moment: float) -> int:
     """A monotonic moment as nanoseconds since the epoch, counted from the call's own beginning: a clock that is set cannot disorder spans."""
-    return call.started_ns + max(0, round((moment - call.started) * 1e9))
+    passed = round((moment - call.started) * 1e9)
+    return call.started_ns + passed if passed > 0 else call.started_ns
 
 
 def _end(record: Record) -> int:
-    moments = [attempt.ended for attempt in record.attempts if attempt.ended is not None]
-    return at(record.call, max([record.ended, *moments]))
+    last = record.ended
+    for attempt in record.attempts:
+        if attempt.ended is not None and attempt.ended > last:
+            last = attempt.ended
+    return at(record.call, last)
 
 
 def _links(attempt: Attempt, attempts: list[Attempt], route_id: str) -> tuple[Link, ...]:
