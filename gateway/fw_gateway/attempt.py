@@ -10,6 +10,7 @@ import orjson
 
 from fw_gateway import clock
 from fw_gateway.exchange import Answer
+from fw_gateway.pace import TICK, Pace
 from fw_gateway.providers.protocols import RUNNING
 from fw_gateway.providers.splice import with_member
 from fw_gateway.providers.watching import Watcher, error_text
@@ -26,8 +27,6 @@ MAX_ERROR = 64 * 2**10
 """Bytes read of an upstream's error."""
 HOP = 0.05
 """Seconds of what is left that a server behind this one is not given: its refusal has to come back in time."""
-TICK = 0.01
-"""Seconds before its time at which a timer may ring: an event loop counts in milliseconds, and rounds."""
 LINGER = 0.25
 """Seconds that the connection of a finished stream may take to end; after that it is not kept."""
 NOT_SENT = frozenset(
@@ -382,7 +381,8 @@ async def relay(one: Try, response: Answer, watcher: Watcher, first: bytes) -> A
 
     The first item is empty: once it was taken, closing the stream closes the attempt too, whether or not anyone reads on.
     """
-    attempt, pace = one.attempt, _Pace(one, watcher, response)
+    attempt = one.attempt
+    pace = Pace(response, watcher, stall=one.route.endpoint.stall_limit, deadline=one.call.deadline)
     fault: Fault | None = None
     try:
         yield b""
@@ -395,7 +395,8 @@ async def relay(one: Try, response: Answer, watcher: Watcher, first: bytes) -> A
                 break
             if not data:
                 break
-            out = pace.fed(data)
+            out = one.way.out(pace.fed(data))
+            attempt.max_gap = pace.max_gap
             if out:
                 yield out
         fault = _verdict(watcher, fault, one)
@@ -414,72 +415,6 @@ async def relay(one: Try, response: Answer, watcher: Watcher, first: bytes) -> A
             finish(one, outcome="cancelled")
         if not response.closed:
             response.close()
-
-
-class _Pace:
-    """How a stream gets on. Pings and comments keep a connection open, not a call: only events that say something are progress.
-
-    One timer for the whole stream: it rings when the limit of a wait may be over, and is set again for what is left if it is not.
-    """
-
-    __slots__ = ("_last", "_one", "_progressed", "_response", "_seen", "_stall", "_timer", "_waiting", "_watcher")
-
-    def __init__(self, one: Try, watcher: Watcher, response: Answer) -> None:
-        """From now on."""
-        self._one, self._watcher, self._response = one, watcher, response
-        self._stall = one.route.endpoint.stall_limit
-        self._last = self._progressed = clock.monotonic()
-        self._seen = watcher.chunks
-        self._waiting: float | None = None
-        """Since when the upstream is waited for; None: the client is."""
-        self._timer: asyncio.TimerHandle | None = None
-
-    def stop(self) -> None:
-        """It is over."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-    async def read(self) -> bytes:
-        """The next bytes; empty when there are no more.
-
-        Raises:
-            TimeoutError: they did not come in time.
-            aiohttp.ClientError, OSError: they will not come.
-        """
-        if self._response.ready:
-            return self._response.taken()
-        self._waiting = clock.monotonic()
-        if self._timer is None:
-            self._set(self._left(self._waiting))
-        try:
-            return await self._response.some()
-        finally:
-            self._waiting = None
-
-    def _left(self, now: float) -> float:
-        """Seconds that may be waited for the next bytes. The time that the client took for the last is not the upstream's."""
-        waited = now - (now if self._waiting is None else self._waiting)
-        return min(self._progressed + self._stall - self._last - waited, self._one.left())
-
-    def _set(self, seconds: float) -> None:
-        self._timer = asyncio.get_running_loop().call_later(max(0.0, seconds), self._rung)
-
-    def _rung(self) -> None:
-        left = self._left(clock.monotonic())
-        if self._waiting is not None and left <= TICK:
-            self._response.interrupt(TimeoutError())
-        else:
-            self._set(max(left, TICK))
-
-    def fed(self, data: bytes) -> bytes:
-        """Take a read; what may be relayed now."""
-        now, attempt, watcher = clock.monotonic(), self._one.attempt, self._watcher
-        attempt.max_gap = max(attempt.max_gap, now - self._last)
-        self._last = now
-        out = self._one.way.out(watcher.feed(data))
-        if watcher.chunks != self._seen:
-            self._seen, self._progressed = watcher.chunks, now
-        return out
 
 
 def _verdict(watcher: Watcher, fault: Fault | None, one: Try) -> Fault | None:
