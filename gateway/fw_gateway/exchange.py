@@ -87,7 +87,7 @@ class Answer:
     """
 
     __slots__ = (
-        "_channel", "_connection", "_error", "_head", "_held", "_parser", "_pieces", "_spoilt", "_upload", "_waiter", "headers", "on_body",
+        "_channel", "_connection", "_error", "_head", "_held", "_parser", "_pieces", "_spoilt", "_upload", "_waiter", "_whole", "headers", "on_body",
         "over", "status",
     )  # fmt: skip
 
@@ -109,6 +109,7 @@ class Answer:
         self._head = 0
         self._held = 0
         self._spoilt = False
+        self._whole = 0
         self._parser: Any = httptools.HttpResponseParser(self)
         self._parser.set_dangerous_leniencies(  # as aiohttp: what sloppy servers do, and no reader takes for another thing
             lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
@@ -202,6 +203,7 @@ class Answer:
                 return
             self._spoilt = True
         if self.over:
+            del self._pieces[self._whole :]  # of what was not asked for
             self._ended()
             return
         self._held += len(data)
@@ -242,8 +244,9 @@ class Answer:
 
     def on_message_complete(self) -> None:
         """Its end."""
-        if self.status:
+        if self.status and not self.over:
             self.over = True
+            self._whole = len(self._pieces)
             self._spoilt = self._spoilt or not self._parser.should_keep_alive()
 
     def _ended(self) -> None:

@@ -1,0 +1,272 @@
+"""Requests on connections of the pool, over real sockets with a server that says exactly what a test tells it to."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from fw_gateway.exchange import LARGE, MAX_HEAD, READ, Line, NotHTTP, channelled, lines
+
+TIMEOUT = aiohttp.ClientTimeout(total=None, connect=3)
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter, int], Awaitable[None]]
+
+
+@asynccontextmanager
+async def line_to(serve: Serve) -> AsyncIterator[Line]:
+    """A line to a server that hands each connection, with its number, to `serve` and closes it after."""
+    count = 0
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal count
+        count += 1
+        try:
+            await serve(reader, writer, count)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    connector = aiohttp.TCPConnector(limit=0)
+    channelled(connector)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        yield Line(connector, URL(f"http://127.0.0.1:{port}/v1"), {"Content-Type": "application/json"}, TIMEOUT)
+    finally:
+        await connector.close()
+        server.close()
+
+
+async def asked(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """Head and body of the next request."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    size = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
+    return head, await reader.readexactly(size)
+
+
+def saying(*answers: bytes) -> Serve:
+    """Every request on a connection gets the next of these; then the connection is closed."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
+        for answer in answers:
+            await asked(reader)
+            writer.write(answer)
+            await writer.drain()
+
+    return serve
+
+
+async def test_a_request_is_what_was_said_and_its_own_headers_win() -> None:
+    """Path, host, fixed headers, the body byte for byte."""
+    seen: list[tuple[bytes, bytes]] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
+        for _ in range(2):
+            seen.append(await asked(reader))
+            writer.write(OK)
+
+    async with line_to(serve) as line:
+        for extra in ({"traceparent": "00-1-2-01"}, {"content-type": "text/plain"}):
+            assert await (await line.post("/chat/completions", extra, b'{"a": 1}')).read() == b"ok"
+    (first, body), (second, _) = seen
+    assert first.startswith(b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:")
+    assert b"content-type: application/json\r\n" in first
+    assert b"traceparent: 00-1-2-01\r\n" in first
+    assert body == b'{"a": 1}'
+    assert b"content-type: text/plain\r\n" in second
+    assert b"application/json" not in second
+
+
+@pytest.mark.parametrize("value", ["a\r\nx-evil: 1", "a\nb", "a\x00b", "a\rb"])
+def test_a_header_that_would_begin_another_is_refused(value: str) -> None:
+    """Nothing of it is sent."""
+    with pytest.raises(ValueError, match="cannot have"):
+        lines({"tracestate": value})
+
+
+async def test_an_answer_cut_at_every_byte_is_the_same() -> None:
+    """Head, chunks and trailer may come in any pieces."""
+    whole = (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Two: a\r\nX-Two: b\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+    )
+    for cut in range(1, len(whole)):
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int, cut: int = cut) -> None:
+            await asked(reader)
+            writer.write(whole[:cut])
+            await asyncio.sleep(0.001)
+            writer.write(whole[cut:])
+            await reader.read()
+
+        async with line_to(serve) as line:
+            answer = await line.post("/x", {}, b"{}")
+            assert await answer.read() == b"abcde"
+            assert answer.headers["x-two"] == "a"
+            assert answer.closed
+
+
+async def test_what_comes_before_the_answer_is_passed_over() -> None:
+    """100 and 103 are no answers."""
+    early = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+    async with line_to(saying(early + OK)) as line:
+        answer = await line.post("/x", {}, b"{}")
+        assert (answer.status, await answer.read()) == (200, b"ok")
+        assert "link" not in answer.headers
+
+
+async def test_an_answer_without_a_length_ends_with_its_connection() -> None:
+    """As servers of HTTP/1.0 write them."""
+    async with line_to(saying(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nall of it")) as line:
+        assert await (await line.post("/x", {}, b"{}")).read() == b"all of it"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"Content-Length: 9\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"],
+    ids=["length", "chunks"],
+)
+async def test_an_answer_cut_short_gives_what_came_and_then_says_so(body: bytes) -> None:
+    """Nobody takes a part for the whole."""
+    async with line_to(saying(b"HTTP/1.1 200 OK\r\n" + body)) as line:
+        answer = await line.post("/x", {}, b"{}")
+        assert await answer.some() == b"abc"
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.some()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 200 OK\r\nA: " + b"x" * (MAX_HEAD + 1), b"HTTP/1.1 200 OK\r\nbad header\r\n\r\n",
+     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nhello",
+     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"],
+    ids=["no HTTP", "endless head", "no header", "another protocol", "no size"],
+)  # fmt: skip
+async def test_what_is_not_an_answer_in_http_is_said_to_be_none(said: bytes) -> None:
+    """And its connection is not used again."""
+    async with line_to(saying(said + b"\r\n")) as line:
+        with pytest.raises((NotHTTP, aiohttp.ServerDisconnectedError)):
+            await (await line.post("/x", {}, b"{}")).read()
+
+
+async def test_a_connection_is_used_again() -> None:
+    """Answer after answer, without asking for a new one."""
+    async with line_to(saying(OK, OK, OK)) as line:
+        for _ in range(3):
+            assert await (await line.post("/x", {}, b"{}")).read() == b"ok"
+
+
+@pytest.mark.parametrize("late", [True, False], ids=["later", "with the answer"])
+async def test_what_comes_unasked_is_never_an_answer(late: bool) -> None:
+    """A second answer to one request belongs to nobody: the next request has a connection of its own."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
+        await asked(reader)
+        writer.write(OK.replace(b"ok", b"%02d" % number))
+        if late:
+            await writer.drain()
+            await asyncio.sleep(0.02)
+        writer.write(OK.replace(b"ok", b"no"))
+        await reader.read()
+
+    async with line_to(serve) as line:
+        for number in (1, 2, 3):
+            assert await (await line.post("/x", {}, b"{}")).read() == b"%02d" % number
+            await asyncio.sleep(0.05)
+
+
+async def test_a_fresh_request_goes_on_no_connection_that_was_used() -> None:
+    """When one that was kept is dead, all may be."""
+    numbers: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
+        while True:
+            await asked(reader)
+            numbers.append(number)
+            writer.write(OK)
+
+    async with line_to(serve) as line:
+        await (await line.post("/x", {}, b"{}")).read()
+        await (await line.post("/x", {}, b"{}")).read()
+        await (await line.post("/x", {}, b"{}", fresh=True)).read()
+    assert numbers == [1, 1, 2]
+
+
+async def test_a_large_body_arrives_whole() -> None:
+    """It is sent as fast as it is taken."""
+    body = bytes(range(256)) * (3 * LARGE // 256)
+    got: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
+        got.append((await asked(reader))[1])
+        writer.write(OK)
+        await reader.read()
+
+    async with line_to(serve) as line:
+        assert await (await line.post("/x", {}, body)).read() == b"ok"
+    assert got == [body]
+
+
+async def test_a_large_body_that_is_refused_early_is_not_sent_to_its_end() -> None:
+    """The refusal is the answer, and the connection is not used again."""
+    refusal = b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n"
+    connections: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
+        connections.append(number)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(refusal)
+        await writer.drain()
+        await asyncio.sleep(0.2)
+
+    async with line_to(serve) as line:
+        for _ in range(2):
+            answer = await line.post("/x", {}, b"x" * (32 * LARGE))
+            assert (answer.status, await answer.read()) == (413, b"")
+    assert connections == [1, 2]
+
+
+async def test_a_reader_that_is_slow_holds_its_upstream_back() -> None:
+    """What is read ahead is bounded; nothing is lost."""
+    total = 64 * READ
+    sent = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
+        nonlocal sent
+        await asked(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % total)
+        while sent < total:
+            writer.write(b"x" * READ)
+            await writer.drain()
+            sent += READ
+        await reader.read()
+
+    async with line_to(serve) as line:
+        answer = await line.post("/x", {}, b"{}")
+        await asyncio.sleep(0.3)
+        got = len(answer.taken())
+        assert got < total / 2
+        while data := await answer.some():
+            got += len(data)
+        assert got == total
+
+
+async def test_a_wait_that_is_interrupted_says_by_what() -> None:
+    """Whoever waits is told, and the connection is closed with the answer."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
+        await asked(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab")
+        await reader.read()
+
+    async with line_to(serve) as line:
+        answer = await line.post("/x", {}, b"{}")
+        assert await answer.some() == b"ab"
+        asyncio.get_running_loop().call_later(0.01, answer.interrupt, TimeoutError("enough"))
+        with pytest.raises(TimeoutError, match="enough"):
+            await answer.some()
+        answer.close()
+        assert answer.closed
