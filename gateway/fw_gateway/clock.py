@@ -7,6 +7,7 @@ from datetime import date
 from functools import lru_cache
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = [first + second for first in _CROCKFORD for second in _CROCKFORD]
 _DAY = 86400
 _EPOCH = date(1970, 1, 1).toordinal()
 _dice = random.Random()  # noqa: S311 - ids and jitter, no secrets
@@ -62,7 +63,7 @@ def trace_id() -> str:
 def ulid() -> str:
     """A fresh id that sorts by time: 48 bits of milliseconds, 80 random bits, Crockford base 32, 26 characters."""
     value = (time.time_ns() // 1_000_000) << 80 | _bits(80)
-    return "".join([_CROCKFORD[value >> shift & 31] for shift in range(125, -1, -5)])
+    return "".join([_PAIRS[value >> shift & 1023] for shift in range(120, -1, -10)])
 
 
 def secret() -> str:

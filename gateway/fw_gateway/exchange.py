@@ -9,12 +9,13 @@ the pieces of a body go straight into a list.
 import asyncio
 import re
 from collections.abc import Mapping
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, cast
 
 import aiohttp
 import httptools
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 from yarl import URL
 
@@ -291,6 +292,15 @@ class Answer:
             self._waiter = None
 
 
+class _Where(aiohttp.ClientRequest):
+    """What the connector must know of a request: the same for all of a line."""
+
+    @cached_property
+    def connection_key(self) -> ConnectionKey:
+        """By what connections are kept."""
+        return super().connection_key
+
+
 class Line:
     """The way to one server, and what is said to it with every request."""
 
@@ -303,7 +313,7 @@ class Line:
             ValueError: a header cannot be sent.
         """
         self._connector, self._timeout = connector, timeout
-        self._where = aiohttp.ClientRequest("GET", base)
+        self._where = _Where("GET", base)
         self._before = base.raw_path.rstrip("/")
         host = {"host": self._where.headers["Host"], "accept": "*/*"}
         self._fixed = host | {name.lower(): value for name, value in headers.items()}

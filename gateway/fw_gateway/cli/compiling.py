@@ -147,11 +147,14 @@ def _work(policy: Policy, mine: Sequence[Past], walks: Mapping[str, Walk], machi
 
 
 def _taken(own: Container[str], walks: Mapping[str, Walk], machines: Sequence[str]) -> Vector:
-    """Tokens per second of each machine, in its busiest hour, by all calls but `own`: other policies' and pinned ones keep them."""
+    """Tokens per second of each machine, in its busiest hour, by all calls but `own` and what was asked beside those.
+
+    Other policies' calls and pinned ones keep what they take; what is asked beside a call ends when it is proven.
+    """
     hours: dict[int, Vector] = {}
     if machines:
         for decision, walk in walks.items():
-            if decision not in own:
+            if decision not in own and walk.beside not in own:
                 hour = int(walk.started // HOUR)
                 hours[hour] = hours.get(hour, np.zeros(len(machines))) + np.nan_to_num(tokens(walk, machines))
     taken: Vector = np.max([*hours.values(), np.zeros(len(machines))], axis=0) / HOUR

@@ -27,10 +27,12 @@ class Walk:
     effort: str | None
     tokens: Mapping[str, int | None]
     """Deployment -> output tokens that it wrote for the call; None: it did not say."""
+    beside: str = ""
+    """The decision of the call that this one was asked beside; empty: it is a client's."""
 
 
 _WALKS = """
-    SELECT decision_id, started_ns, plan, attempts FROM calls
+    SELECT decision_id, started_ns, plan, attempts, shadow_of FROM calls
     WHERE started_ns >= ? AND operation = 'chat' AND plan IS NOT NULL AND attempts != '[]'
 """
 
@@ -53,8 +55,8 @@ def walks(path: Path, since_ns: int) -> dict[str, Walk]:
         raise LedgerError(f"The ledger {path} cannot be read: {fault}.") from fault
     planned = {digest: _planned(body) for digest, body in plans.items()}
     return {
-        decision: Walk(started / 1e9, *planned[plan], _tokens(orjson.loads(attempts)))
-        for decision, started, plan, attempts in rows
+        decision: Walk(started / 1e9, *planned[plan], _tokens(orjson.loads(attempts)), beside or "")
+        for decision, started, plan, attempts, beside in rows
         if plan in planned
     }
 

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from math import ceil
+from types import MappingProxyType
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -24,6 +25,7 @@ SERVER = "fw"
 """What the answer says of its maker: no versions."""
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
 _NOTHING = b""
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 http_log = logging.getLogger("fw.http")
@@ -39,6 +41,7 @@ def request_id(request: web.Request) -> str:
 
 def entry(endpoint: Endpoint, route: str, gate: Gate, limits: Limits) -> Handler:
     """An aiohttp handler around an endpoint."""
+    fixed = "{" not in route
 
     async def handle(request: web.Request) -> web.StreamResponse:
         started_ns, started = clock.wall_ns(), clock.monotonic()
@@ -61,7 +64,7 @@ def entry(endpoint: Endpoint, route: str, gate: Gate, limits: Limits) -> Handler
                 scheme=request.scheme,
                 server=_address(request),
                 key_id=key,
-                parameters=request.match_info,
+                parameters=_NONE if fixed else request.match_info,
             )
             reply = await endpoint(asked)
             return await respond(request, reply, name)
@@ -78,6 +81,21 @@ def entry(endpoint: Endpoint, route: str, gate: Gate, limits: Limits) -> Handler
             )
         finally:
             limits.leave(len(body))
+
+    return handle
+
+
+def straight(handlers: Mapping[tuple[str, str], Handler], otherwise: Handler) -> Handler:
+    """A handler that leads requests for a fixed route (method, path) straight to it, and all others, or odd ones, to `otherwise`.
+
+    The target is compared byte for byte: what is equal to a route in proper form is in proper form, and needs no router.
+    """
+
+    def handle(request: web.Request) -> Awaitable[web.StreamResponse]:
+        found = handlers.get((request.method, request.raw_path))
+        if found is None or "Expect" in request.headers or not shape.plain_host(request):
+            return otherwise(request)
+        return found(request)
 
     return handle
 

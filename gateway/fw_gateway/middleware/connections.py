@@ -19,6 +19,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from fw_gateway.errors import BadRequest, written
+from fw_gateway.middleware.border import straight
 
 LOOKS = 8
 """How often a connection is looked at within the shortest limit: it is closed up to an eighth of that before its time, never after."""
@@ -265,5 +266,9 @@ class Runner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
+        found = [one for one in self.app.router.resources() if isinstance(one, web.PlainResource)]
+        fixed = {(route.method, resource.canonical): route.handler for resource in found for route in resource}
+        handler = straight(fixed, made.request_handler)
+        made.request_handler = handler  # type: ignore[assignment]  # its requests are made by the application
         options = {name: value for name, value in self._kwargs.items() if name != "handler_cancellation"}
         return Door(made, self._patience, self._caps, self._counts, **options)

@@ -25,6 +25,12 @@ def check(request: web.Request) -> None:
     if _PATH.fullmatch(target) is None:
         hint = "Send it without `//`, `.`, `..`, encoded dots or slashes, and with other odd characters encoded."
         raise BadRequest(f"The path {target[:60]!a} can be read in more than one way.", hint=hint)
-    host = request.headers.get("Host")
-    if host is not None and _HOST.fullmatch(host) is None:
+    if not plain_host(request):
+        host = request.headers["Host"]
         raise BadRequest(f"The Host {host[:60]!a} is not a host and port.")
+
+
+def plain_host(request: web.BaseRequest) -> bool:
+    """Whether its Host, if it has one, is a host and port."""
+    host = request.headers.get("Host")
+    return host is None or _HOST.fullmatch(host) is not None
