@@ -164,6 +164,17 @@ def test_what_others_do_on_a_machine_is_theirs(tmp_path: Path, ledger: Ledger) -
     assert lock.machines["weak@vllm"].load == pytest.approx(35, rel=1e-3)
 
 
+def test_what_is_asked_beside_a_policy_s_own_calls_is_not_another_s_load(tmp_path: Path, ledger: Ledger) -> None:
+    """It ends when the policy's plan is proven; what is asked beside calls of others stays theirs."""
+    ledger.add("edit", 3000)
+    beside = Walk(START, ("weak",), (), None, {"weak@vllm": 3600 * 20}, beside=ledger.past[0].decision_id)
+    ledger.walks |= {"mine": beside, "theirs": replace(beside, beside="somebody else's")}
+    lock = made(config(tmp_path, "35 tokens/s"), ledger).lock
+    weights = {arm.models[0]: arm.weight for arm in lock.steps["edit"].arms}
+    assert weights["weak"] == pytest.approx(0.5, abs=0.01)
+    assert lock.machines["weak@vllm"].load == pytest.approx(35, rel=1e-3)
+
+
 def test_a_machine_that_did_not_say_what_it_wrote_is_not_counted_on(tmp_path: Path, ledger: Ledger) -> None:
     ledger.add("edit", 3000)
     ledger.walks = {name: replace(walk, tokens=dict.fromkeys(walk.tokens)) for name, walk in ledger.walks.items()}
