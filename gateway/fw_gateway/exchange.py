@@ -63,13 +63,11 @@ class Channel(ResponseHandler):
 
     def hold(self) -> None:
         """Read no more for now."""
-        if self.transport is not None:
-            self.transport.pause_reading()
+        self._pause_transport_reading()
 
     def go_on(self) -> None:
         """Read again."""
-        if self.transport is not None:
-            self.transport.resume_reading()
+        self._resume_transport_reading()
 
     async def upload(self, body: bytes) -> None:
         """Send a large body as fast as it is taken, without a copy of it."""
@@ -231,8 +229,8 @@ class Answer:
         self._spoilt = self.over
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header."""
-        if not self.over:
+        """One header; what follows the body is not of the head."""
+        if not self.status:
             self.headers.setdefault(name.decode("latin-1").lower(), value.decode("utf-8", "surrogateescape"))
 
     def on_headers_complete(self) -> None:

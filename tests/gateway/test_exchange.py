@@ -118,6 +118,15 @@ async def test_what_comes_before_the_answer_is_passed_over() -> None:
         assert "link" not in answer.headers
 
 
+async def test_what_follows_a_body_is_not_of_the_head() -> None:
+    """A trailer says nothing of how to read what came before it."""
+    chunks = b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nRetry-After: 9\r\n\r\n"
+    async with line_to(saying(b"HTTP/1.1 200 OK\r\n" + chunks)) as line:
+        answer = await line.post("/x", {}, b"{}")
+        assert await answer.read() == b"ok"
+        assert "retry-after" not in answer.headers
+
+
 async def test_an_answer_without_a_length_ends_with_its_connection() -> None:
     """As servers of HTTP/1.0 write them."""
     async with line_to(saying(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\nall of it")) as line:
