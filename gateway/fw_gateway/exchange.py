@@ -20,7 +20,7 @@ from aiohttp.connector import Connection
 from yarl import URL
 
 READ = 2**16
-"""Bytes read ahead of a client that is slower than its upstream; twice as much stops the reading."""
+"""Bytes read ahead of a client that is slower than its upstream; beyond that, and what one read brings, nothing is read."""
 LARGE = 2**20
 """Bytes from which a request body is sent in pieces."""
 PIECE = 2**18
@@ -86,8 +86,8 @@ class Answer:
     """
 
     __slots__ = (
-        "_channel", "_connection", "_error", "_head", "_held", "_parser", "_pieces", "_spoilt", "_upload", "_waiter", "_whole", "headers", "on_body",
-        "over", "status",
+        "_channel", "_connection", "_error", "_held", "_holding", "_parser", "_pieces", "_spoilt", "_upload", "_waiter", "_whole",
+        "headers", "on_body", "over", "status",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, channel: Channel) -> None:
@@ -105,8 +105,8 @@ class Answer:
         self._upload: asyncio.Task[None] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._error: BaseException | None = None
-        self._head = 0
         self._held = 0
+        self._holding = False
         self._spoilt = False
         self._whole = 0
         self._parser: Any = httptools.HttpResponseParser(self)
@@ -151,23 +151,28 @@ class Answer:
         return self.taken()
 
     def taken(self) -> bytes:
-        """The bytes that have come since the last time."""
+        """Bytes that have come and were not taken: all, or of many some `READ`, lest each step behind this one holds them all."""
         pieces = self._pieces
-        found = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
-        if self._held > 2 * READ:
-            self._channel.go_on()
-        self._held = 0
+        if self._held <= READ or len(pieces) == 1:
+            found = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            pieces.clear()
+            self._held = 0
+            return found
+        size = count = 0
+        while size < READ and count < len(pieces):
+            size += len(pieces[count])
+            count += 1
+        found = b"".join(pieces[:count])
+        del pieces[:count]
+        self._held -= size
         return found
 
     async def read(self) -> bytes:
         """The whole body; raises as `some`."""
-        if self.over:
-            return self.taken()
-        pieces = []
+        taken = []
         while data := await self.some():
-            pieces.append(data)
-        return b"".join(pieces)
+            taken.append(data)
+        return taken[0] if len(taken) == 1 else b"".join(taken)
 
     def interrupt(self, error: BaseException) -> None:
         """Wait no longer."""
@@ -208,7 +213,8 @@ class Answer:
         self._held += len(data)
         if not self.status and self._held > MAX_HEAD:
             self._fail(NotHTTP("its head is too large"))
-        elif self._held > 2 * READ:
+        elif self._held > READ and not self._holding:
+            self._holding = True
             self._channel.hold()
         self._wake()
 
@@ -266,11 +272,13 @@ class Answer:
 
     def _let_go(self) -> Connection | None:
         connection, self._connection = self._connection, None
+        if connection is None:
+            return None  # another answer may have its channel already
         self._channel.answer = None
         self._parser = None  # it holds this by its callbacks
         if self._upload is not None:
             self._upload.cancel()
-        if self._held > 2 * READ:
+        if self._holding:
             self._channel.go_on()
         return connection
 
@@ -283,6 +291,9 @@ class Answer:
         """Wait until something has come."""
         if self._error is not None:
             raise self._error
+        if self._holding:
+            self._holding = False
+            self._channel.go_on()
         waiter = self._waiter = asyncio.get_running_loop().create_future()
         try:
             await waiter

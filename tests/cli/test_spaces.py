@@ -1,7 +1,5 @@
 """How many plans a step has: what is possible, what rules allow, what is known, and what is worth mixing."""
 
-from dataclasses import replace
-
 from fw_gateway.cli.spaces import counted, of_steps
 from fw_policies.estimate import Observation, OutcomeSeen, Statistics
 from fw_policies.model import Facts, Target, TokenPrice, World
@@ -25,7 +23,7 @@ def world(steps: tuple[str, ...] = ()) -> World:
         for place, target in enumerate(TARGETS[:4]):
             for _ in range(30):
                 about = Observation("p", step, target.model, target.deployment, ok=True, latency=1.0 + place)
-                seen.observe(replace(about, input_tokens=100, output_tokens=20))
+                seen.observe(about._replace(input_tokens=100, output_tokens=20))
                 seen.outcome(OutcomeSeen("p", step, target.model, "ok", 1.0))
     return World(TARGETS, {}, seen.freeze(), "2026-11-23")
 

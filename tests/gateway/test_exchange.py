@@ -168,6 +168,18 @@ async def test_a_connection_is_used_again() -> None:
             assert await (await line.post("/x", {}, b"{}")).read() == b"ok"
 
 
+async def test_an_answer_that_is_closed_late_leaves_the_next_one_alone() -> None:
+    """Its connection may be another's by then."""
+    async with line_to(saying(OK, OK.replace(b"ok", b"no"))) as line:
+        first = await line.post("/x", {}, b"{}")
+        assert await first.read() == b"ok"
+        asking = asyncio.ensure_future(line.post("/x", {}, b"{}"))
+        await asyncio.sleep(0)
+        first.close()
+        async with asyncio.timeout(2):
+            assert await (await asking).read() == b"no"
+
+
 @pytest.mark.parametrize("late", [True, False], ids=["later", "with the answer"])
 async def test_what_comes_unasked_is_never_an_answer(late: bool) -> None:
     """A second answer to one request belongs to nobody: the next request has a connection of its own."""

@@ -95,7 +95,7 @@ async def finding_of(bench: Bench) -> Finding:
     began = time.monotonic()
     strangers = len(bench.control.state()["thief"])
     try:
-        async with asyncio.timeout(bench.check.limit):
+        async with asyncio.timeout(bench.check.limit + 60 * float(bench.shared.get("minutes", 0))):
             found = await bench.check.run(bench)
     except TimeoutError:
         found = Finding(
