@@ -54,16 +54,22 @@ class Portal:
             )
         with self._lock:
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=_drive, args=(self._loop,), name="fwsdk", daemon=True)
-                self._thread.start()
+                loop = asyncio.new_event_loop()
+                thread = threading.Thread(target=_drive, args=(loop,), name="fwsdk", daemon=True)
+                try:
+                    thread.start()
+                except BaseException:  # Ctrl-C may come in between: then there is nothing that would ever answer
+                    if not loop.is_running():
+                        loop.close()
+                    raise
+                self._loop, self._thread = loop, thread
             return self._loop
 
     def call(self, work: Coroutine[Any, Any, _R]) -> _R:
         """Run to the end; interrupted, it is cancelled over there too."""
         try:
             loop = self._running()
-        except RuntimeError:
+        except BaseException:
             work.close()
             raise
         future = asyncio.run_coroutine_threadsafe(work, loop)

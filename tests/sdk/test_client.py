@@ -256,3 +256,17 @@ def test_a_cost_nobody_knows_is_unknown() -> None:
         fw.chat("hi")
     assert run.cost.usd is None
     assert f"{run.cost}" == "unknown"
+
+
+def test_a_client_whose_start_was_interrupted_can_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while its thread is being started: there is nothing to wait for."""
+    client = Client(transport=FakeTransport(completion("1")))
+
+    def interrupted(_: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            client.chat("hi")
+    client.close()
