@@ -79,7 +79,7 @@ class Gateway:
         self.limits = limits or limits_of(config)
         self.listening = False
         self._answers = Answers(config.server.state_dir) if config.server.idempotency == "disk" else None
-        once = Once(config.server.max_timeout, self._answers)
+        self._once = once = Once(config.server.max_timeout, self._answers)
         self.routes: tuple[tuple[str, str, Served], ...] = (
             ("POST", "/v1/chat/completions", once(self._serving.chat)),
             ("POST", "/v1/responses", once(self._serving.responses)),
@@ -124,6 +124,7 @@ class Gateway:
             group.create_task(self.save())
             group.create_task(self._engine.work())
             group.create_task(self._poller.work())
+            group.create_task(self._once.work())
 
     async def save_now(self) -> None:
         """Keep what was learnt, when there is something new."""
