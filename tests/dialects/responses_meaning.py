@@ -20,11 +20,15 @@ _SILENT: Body = {
     "include": [],
     "store": False,
     "background": False,
+    "top_logprobs": 0,
 }
 
 
-def request(body: Body, *, join: bool = False) -> Body:
-    """A request; its input is one row of parts and calls, wherever turns and messages begin. `join`: refusals in a row are one."""
+def request(body: Body, *, join: bool = False, gone: Sequence[str] = ()) -> Body:
+    """A request; its input is one row of parts and calls, wherever turns and messages begin.
+
+    `join`: refusals in a row are one; what stood between them and is `gone` does not part them.
+    """
     body = _without(copy.deepcopy(body), _SILENT)
     body.pop("stream_options", None)
     body["text"] = _without(body.get("text", {}), {"format": {"type": "text"}})
@@ -44,6 +48,7 @@ def request(body: Body, *, join: bool = False) -> Body:
     said += [("input", {"role": "user", "content": found})] if isinstance(found, str) else []
     said += [(f"input[{n}]", item) for n, item in enumerate(found)] if not isinstance(found, str) else []
     entries = [entry for place, item in said for entry in _entries(item, place)]
+    entries = [entry for entry in entries if entry[PLACE] not in gone]
     body["input"] = _joined(entries, ("refusal",)) if join else entries
     return body
 
@@ -54,7 +59,8 @@ def _joined(entries: list[Body], kinds: tuple[str, ...]) -> list[Body]:
     for entry in entries:
         kind = entry.get("type")
         if kind in kinds and out and out[-1].get("type") == kind:
-            out[-1] = {**out[-1], kind: out[-1][kind] + entry[kind]}
+            likely = [*out[-1].get("logprobs", ()), *entry.get("logprobs", ())]
+            out[-1] = {**out[-1], kind: out[-1][kind] + entry[kind], **({"logprobs": likely} if likely else {})}
         else:
             out.append(entry)
     return out

@@ -125,6 +125,8 @@ def write_block(part: Part, writing: Writing) -> dict[str, Any] | None:
     out: dict[str, Any] | None
     match part:
         case Text():
+            if part.logprobs:
+                writing.losses.add(under(part.at, "logprobs"))
             out = {"type": "text", "text": part.text}
         case Refusal():
             writing.losses.add(part.at)
