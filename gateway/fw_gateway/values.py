@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from fw_policies.model import Plan, Target
 
@@ -15,8 +15,7 @@ ErrorType = str
 context_length_exceeded, content_filter, guardrail_blocked, budget_exceeded, rate_limited_local, no_candidate, invalid_response, _OTHER."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Who is calling, as claimed by the x-fw-* headers (or by `model: agent/step`). Empty text: not said."""
 
     agent: str = ""
@@ -33,8 +32,7 @@ class Identity:
     idempotency_key: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(NamedTuple):
     """W3C trace context of a call: where its spans hang."""
 
     trace_id: str
@@ -51,8 +49,7 @@ class Trace:
         return bool(self.flags & 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """The call that another is asked beside."""
 
     decision_id: str
@@ -60,8 +57,7 @@ class Origin:
     span_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """What of a request's parameters decisions look at, whichever protocol it came in."""
 
     max_output: int | None = None

@@ -19,6 +19,9 @@ MAX_NAME = 256
 """Characters that a name in a header may have."""
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _MONEY = re.compile(r"\$?\s*(-?\d{1,12}(?:\.\d{1,12})?)\s*(?:USD)?", re.IGNORECASE)
+_NAMES = tuple(
+    f"x-fw-{name}" for name in ("agent", "step", "run", "thread", "path", "task", "policy", "idempotency-key")
+)
 DEPTH = 64
 """Levels that a body may be nested."""
 
@@ -118,24 +121,25 @@ def identity(headers: Mapping[str, str]) -> Identity:
     """
     get = headers.get
     attempt, labels, budget = get("x-fw-attempt"), get("x-fw-labels"), get("x-fw-budget")
+    agent, step, run, thread, path, task, policy, key = [
+        _name(value, name) if (value := get(name)) else "" for name in _NAMES
+    ]
     return Identity(
-        agent=_name(get("x-fw-agent"), "x-fw-agent"),
-        step=_name(get("x-fw-step"), "x-fw-step"),
-        run=_name(get("x-fw-run"), "x-fw-run"),
-        thread=_name(get("x-fw-thread"), "x-fw-thread"),
-        path=_name(get("x-fw-path"), "x-fw-path"),
-        task=_name(get("x-fw-task"), "x-fw-task"),
-        attempt=_attempt(attempt) if attempt else 1,
-        labels=_labels(labels) if labels else (),
-        policy=_name(get("x-fw-policy"), "x-fw-policy"),
-        budget=money(budget, "x-fw-budget") if budget else None,
-        idempotency_key=_name(get("x-fw-idempotency-key"), "x-fw-idempotency-key"),
+        agent,
+        step,
+        run,
+        thread,
+        path,
+        task,
+        _attempt(attempt) if attempt else 1,
+        _labels(labels) if labels else (),
+        policy,
+        money(budget, "x-fw-budget") if budget else None,
+        key,
     )
 
 
-def _name(value: str | None, header: str) -> str:
-    if not value:
-        return ""
+def _name(value: str, header: str) -> str:
     if len(value) > MAX_NAME or not value.isprintable():
         raise BadRequest(f"{header} must be printable and at most {MAX_NAME} characters long.", param=header)
     return value

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from dataclasses import replace
 from math import ceil
 from typing import Protocol
 
@@ -91,7 +90,7 @@ class Engine:
             spent = self._runs.seen(who.run, call.started)
             if policy.run_cost is not None:
                 left = policy.run_cost - spent.cost
-                call.identity = replace(who, budget=left if who.budget is None else min(who.budget, left))
+                call.identity = who._replace(budget=left if who.budget is None else min(who.budget, left))
             if policy.run_time is not None:
                 call.deadline = min(call.deadline, spent.began + policy.run_time)
                 if call.deadline <= call.started:
