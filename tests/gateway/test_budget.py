@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fw_gateway.attempt import retry_after
+from fw_gateway.config import Endpoint, Secret
 from fw_gateway.state.budget import CAP, EARNED, FLOOR, HEDGED, MOST, RetryBudget, backoff, told
 from fw_gateway.state.health import CLOSED
+from fw_policies.model import TokenPrice
 from tests.gateway.conftest import Client, config_of, endpoint, running
 from tests.gateway.upstream import Exchange, Upstream, failure, silent, status
 
@@ -140,6 +143,42 @@ async def test_a_refused_key_is_left_alone(client: Client, upstream: Upstream, c
         assert (await client.chat("pair"))[0] == 200
     assert upstream.count("bad") == 1
     assert client.gateway._worlds.deployments["pair@bad"].circuit.state == CLOSED
+
+
+def keyed(model: str, place: str, upstream: Upstream, key: str) -> Endpoint:
+    """A deployment of `model` with a key of its own; upstream it is called as its place is."""
+    return endpoint(model, place, upstream.url, place, key=Secret(key))
+
+
+@pytest.mark.parametrize("code", [401, 403])
+async def test_a_key_that_was_refused_is_not_tried_elsewhere(upstream: Upstream, tmp_path: Path, code: int) -> None:
+    """One attempt: its twins have the same key. The client gets 502, for its own key is no worse; another key may still serve."""
+    same = tuple(keyed("same", place, upstream, "sk-1") for place in ("bad", "worse"))
+    other = (keyed("other", "bad", upstream, "sk-1"), keyed("other", "good", upstream, "sk-2"))
+    upstream.scripts |= {"bad": status(code), "worse": status(code)}
+    async with running(config_of(tmp_path, *same, *other)) as client:
+        got, headers, body = await client.chat("same")
+        assert (got, headers["x-should-retry"]) == (502, "false")
+        assert f"told to say {code}" in json.loads(body)["error"]["message"]
+        assert (upstream.count("bad"), upstream.count("worse")) == (1, 0)
+        assert (await client.chat("other"))[0] == 200
+        assert (upstream.count("bad"), upstream.count("good")) == (2, 1)
+
+
+@pytest.mark.parametrize(("code", "asked"), [(401, 0), (403, 1)])
+async def test_a_key_may_be_refused_for_one_model(upstream: Upstream, tmp_path: Path, code: int, asked: int) -> None:
+    """403 says nothing about the next model of the plan; 401 says that the key is none."""
+    lines = {"verify": "not_empty", "require": ["cost <= 1 USD"]}
+    policies = {"default": {"baseline": "b-second", "default": lines}}
+    first, second = (keyed(*names, upstream, "sk-1") for names in (("a-first", "bad"), ("b-second", "good")))
+    endpoints = [
+        replace(one, target=replace(one.target, price=TokenPrice(10**10, 10**10), max_output=100))
+        for one in (first, second)
+    ]
+    upstream.scripts["bad"] = status(code)
+    async with running(config_of(tmp_path, *endpoints, policies=policies)) as client:
+        assert (await client.chat("auto"))[0] == (200 if asked else 502)
+    assert (upstream.count("bad"), upstream.count("good")) == (1, asked)
 
 
 async def test_clients_that_will_not_wait_do_not_close_a_deployment(client: Client, upstream: Upstream) -> None:
