@@ -330,7 +330,8 @@ class Engine:
             record.outcome = "hedged"
         elif len(record.attempts) > 1:
             record.outcome = "fell_back" if len(deployments) > 1 else "retried"
-        if record.call.identity.run and (cost := record.cost):
+        cost = record.cost if record.cost is not None else record.guessed_cost  # better an estimate than nothing
+        if record.call.identity.run and cost:
             self._runs.spend(record.call.identity.run, cost)
         self._learn(journey)
 
