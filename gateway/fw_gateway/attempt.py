@@ -224,7 +224,8 @@ async def _send(one: Try, body: bytes, extra: dict[str, str]) -> Answer:
 
 
 async def _whole(one: Try, sent: bytes, extra: dict[str, str]) -> Opened | Fault:
-    async with asyncio.timeout(max(0.0, one.left())):
+    limit = one.route.endpoint.answer_limit
+    async with asyncio.timeout(max(0.0, one.left() if limit is None else min(limit, one.left()))):
         response = await _send(one, sent, extra)
         try:
             if response.status >= 300:

@@ -17,7 +17,7 @@ from fw_gateway.state.budget import CAP, EARNED, FLOOR, HEDGED, MOST, RetryBudge
 from fw_gateway.state.health import CLOSED
 from fw_policies.model import TokenPrice
 from tests.gateway.conftest import Client, config_of, endpoint, running
-from tests.gateway.upstream import Exchange, Upstream, failure, silent, status
+from tests.gateway.upstream import Exchange, Upstream, completion, failure, silent, status
 
 
 @given(st.lists(st.floats(0, 0.2), min_size=1, max_size=400))
@@ -187,6 +187,30 @@ async def test_clients_that_will_not_wait_do_not_close_a_deployment(client: Clie
     for stream in (True, False) * 4:
         assert (await client.chat("one", fields={"stream": stream}, x_request_timeout="0.05"))[0] == 504
     assert client.gateway._worlds.deployments["one@here"].circuit.failures == 0
+
+
+async def test_an_answer_that_does_not_come_whole_within_its_limit_is_asked_for_elsewhere(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    """At its limit, long before the caller's deadline: one attempt there. Where none is set, a slow answer is waited for."""
+    endpoints = (
+        endpoint("pair", "bad", upstream.url, "bad", answer_limit=0.3),
+        endpoint("pair", "good", upstream.url, "good"),
+        endpoint("one", "here", upstream.url, "slow", ttft_limit=0.1),
+    )
+
+    async def slow(exchange: Exchange) -> None:
+        await asyncio.sleep(0.3)
+        await exchange.whole(200, completion())
+
+    upstream.scripts |= {"bad": silent, "slow": slow}
+    async with running(config_of(tmp_path, *endpoints)) as client:
+        start = time.monotonic()
+        assert (await client.chat("pair", x_request_timeout="5"))[0] == 200
+        assert 0.3 <= time.monotonic() - start < 1.3
+        assert (upstream.count("bad"), upstream.count("good")) == (1, 1)
+        assert client.gateway._worlds.deployments["pair@bad"].circuit.failures == 1
+        assert (await client.chat("one"))[0] == 200
 
 
 async def test_a_silent_upstream_is_not_asked_again_but_the_next_one_is(upstream: Upstream, tmp_path: Path) -> None:
