@@ -1,7 +1,7 @@
 """One attempt: encode, send, and either the first content or a fault, as a value. What follows the first content is relayed here too."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 
@@ -11,6 +11,7 @@ import orjson
 from fw_gateway import clock
 from fw_gateway.exchange import Answer
 from fw_gateway.pace import TICK, Pace
+from fw_gateway.providers import guessing
 from fw_gateway.providers.protocols import RUNNING
 from fw_gateway.providers.splice import with_member
 from fw_gateway.providers.watching import Watcher, error_text
@@ -29,6 +30,8 @@ HOP = 0.05
 """Seconds of what is left that a server behind this one is not given: its refusal has to come back in time."""
 LINGER = 0.25
 """Seconds that the connection of a finished stream may take to end; after that it is not kept."""
+COUNTED = frozenset({"chat", "text_completion", "embeddings"})
+"""Operations whose tokens are estimated where they are not reported."""
 NOT_SENT = frozenset(
     {"ClientConnectorError", "ClientConnectorDNSError", "ClientConnectorCertificateError", "ConnectionTimeoutError"}
 )
@@ -157,6 +160,19 @@ def finish(one: Try, *, outcome: str, fault: Fault | None = None) -> None:
     attempt.cost = charge(attempt.target.price, attempt.usage, machine_seconds=one.machine_seconds)
     if attempt.cost is None and fault is not None and _unbilled(fault) and attempt.target.price is not None:
         attempt.cost = 0
+    if attempt.cost is None and attempt.guess is not None:
+        attempt.guessed_cost = charge(attempt.target.price, attempt.guess)
+
+
+def _guess(one: Try, answered: Callable[[], int | None]) -> None:
+    """Estimate what was not reported; `answered` counts the answer, where it must be counted."""
+    usage, call = one.attempt.usage, one.call
+    if call.operation not in COUNTED:
+        return
+    answers = call.operation != "embeddings"
+    if usage is None or usage.input_tokens is None or (answers and usage.output_tokens is None):
+        outgoing = answered() if answers else None
+        one.attempt.guess = guessing.completed(usage, guessing.asked(call.fields), outgoing)
 
 
 def _unbilled(fault: Fault) -> bool:
@@ -208,7 +224,8 @@ async def _send(one: Try, body: bytes, extra: dict[str, str]) -> Answer:
 
 
 async def _whole(one: Try, sent: bytes, extra: dict[str, str]) -> Opened | Fault:
-    async with asyncio.timeout(max(0.0, one.left())):
+    limit = one.route.endpoint.answer_limit
+    async with asyncio.timeout(max(0.0, one.left() if limit is None else min(limit, one.left()))):
         response = await _send(one, sent, extra)
         try:
             if response.status >= 300:
@@ -226,6 +243,7 @@ async def _whole(one: Try, sent: bytes, extra: dict[str, str]) -> Opened | Fault
         return Fault("invalid_response", answer.problem, status=response.status)
     attempt.response_id, attempt.response_model = answer.id, answer.model
     attempt.finish_reasons = answer.finish_reasons
+    _guess(one, lambda: guessing.answered(body))
     finish(one, outcome="success")
     kind = "application/json" if attempt.protocol else response.headers.get("content-type", "application/json")
     return Opened(attempt, response.status, kind, told)
@@ -411,7 +429,7 @@ async def relay(one: Try, response: Answer, watcher: Watcher, first: bytes) -> A
         pace.stop()
         if attempt.outcome is None:
             attempt.stream_outcome = "client_disconnected"
-            _observed(attempt, watcher)
+            _observed(one, watcher)
             finish(one, outcome="cancelled")
         if not response.closed:
             response.close()
@@ -430,8 +448,10 @@ def _verdict(watcher: Watcher, fault: Fault | None, one: Try) -> Fault | None:
     return Fault("stream_interrupted", "the upstream ended the stream before the answer was whole")
 
 
-def _observed(attempt: Attempt, watcher: Watcher) -> None:
+def _observed(one: Try, watcher: Watcher) -> None:
+    attempt = one.attempt
     attempt.usage = watcher.usage
+    _guess(one, lambda: watcher.chunks)
     attempt.chunks = watcher.chunks
     attempt.response_id, attempt.response_model = watcher.id, watcher.model
     attempt.finish_reasons = watcher.reasons
@@ -440,7 +460,7 @@ def _observed(attempt: Attempt, watcher: Watcher) -> None:
 def _note(one: Try, watcher: Watcher, fault: Fault | None) -> None:
     attempt = one.attempt
     attempt.lost = one.way.lost
-    _observed(attempt, watcher)
+    _observed(one, watcher)
     if fault is None:
         attempt.stream_outcome = "completed"
         finish(one, outcome="success")

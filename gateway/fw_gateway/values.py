@@ -187,6 +187,10 @@ class Attempt:
     usage: Usage | None = None
     cost: int | None = None
     """Nano-USD; None: unknown."""
+    guess: Usage | None = None
+    """Tokens with estimates for those that were not reported, for the books alone; None: nothing is missing, or nothing is known."""
+    guessed_cost: int | None = None
+    """Nano-USD by `guess`, where `cost` is unknown."""
     cost_source: str = "local"
     response_id: str = ""
     response_model: str = ""
@@ -239,6 +243,13 @@ class Record:
                 return None
             total += attempt.cost
         return total
+
+    @property
+    def guessed_cost(self) -> int | None:
+        """Nano-USD over all attempts, with estimates where the cost is unknown; None: nothing was estimated, or some attempt has no estimate."""
+        found = [one.guessed_cost if one.cost is None else one.cost for one in self.attempts]
+        guessed = any(one.cost is None for one in self.attempts) and None not in found
+        return sum(cost or 0 for cost in found) if guessed else None
 
 
 @dataclass(slots=True)

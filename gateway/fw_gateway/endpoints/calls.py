@@ -88,7 +88,7 @@ def read(request: Request, kind: Kind) -> tuple[dict[str, Any], str]:
         BadRequest: what is wrong, with the field's name.
     """
     form = kind.protocol == OPAQUE and request.headers.get("Content-Type", "").lower().startswith("multipart/form-data")
-    fields = {"model": form_model(request.body) or None} if form else parse_object(request.body)
+    fields = {"model": form_model(request.body) or None} if form else parse_object(request.body, kind.count)
     model = str(want(fields, "model", str, "a text", needed=True))
     kind.check(fields)
     if model == AUTO and kind.operation in PINNED:
