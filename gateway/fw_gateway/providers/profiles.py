@@ -14,11 +14,14 @@ class Profile:
     """Asked to (`continuous_usage_stats`), it says with every event what has been used so far: what is cut off is charged exactly."""
     beyond: frozenset[str] = frozenset()
     """What its servers understand of chat beyond OpenAI's own (names of `dialects.chat.BEYOND`)."""
+    checks_thoughts: bool = False
+    """It refuses a request whose thoughts it did not sign."""
 
 
 DEFAULT = Profile()
 _ENGINE = Profile(beyond=frozenset({"top_k", "reasoning_content"}))
 PROFILES: Mapping[str, Profile] = {
+    "anthropic": Profile(checks_thoughts=True),
     "vllm": replace(_ENGINE, running_usage=True),
     "sglang": _ENGINE,
     "llamacpp": Profile(beyond=frozenset({"top_k"})),

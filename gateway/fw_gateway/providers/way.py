@@ -9,10 +9,10 @@ import orjson
 from fw_gateway.config import Endpoint
 from fw_gateway.errors import BadRequest, written
 from fw_gateway.providers.codecs import Making, Reader, Writer, codecs
-from fw_gateway.providers.dialects import responses
+from fw_gateway.providers.dialects import messages, responses
 from fw_gateway.providers.form import Losses, Unreadable
 from fw_gateway.providers.profiles import profile
-from fw_gateway.providers.protocols import OPAQUE, RUNNING, protocols
+from fw_gateway.providers.protocols import COUNT, OPAQUE, RUNNING, protocols
 from fw_gateway.providers.protocols import Protocol as Spoken
 from fw_gateway.providers.sse import Frames
 from fw_gateway.providers.watching import Answer, Watcher, text
@@ -84,6 +84,9 @@ class Relayed:
         self._usage = call.stream and not call.wants_usage and call.protocol != OPAQUE and quirks.ask_usage
         # Hidden again like the usage that was not asked for; who asks for that gets it as the server gives it.
         self._running = {"running": True} if self._usage and quirks.running_usage and call.protocol in RUNNING else {}
+        self._body = call.body
+        if call.protocol in {messages.name, COUNT}:
+            self._body, self.lost = messages.kept_from(call.body, call.fields, strict=quirks.checks_thoughts)
 
     def headers(self) -> dict[str, str]:
         """Those of the caller that its protocol passes on."""
@@ -93,7 +96,7 @@ class Relayed:
     def request(self, model: str, effort: str | None) -> bytes:
         """The caller's body with another model."""
         call = self._call
-        body = self.spoken.rewrite(call.body, call.fields, model=model, usage=self._usage, **self._running)
+        body = self.spoken.rewrite(self._body, call.fields, model=model, usage=self._usage, **self._running)
         return body if not effort or self.spoken.with_effort is None else self.spoken.with_effort(body, effort)
 
     def whole(self, body: bytes) -> tuple[Answer, bytes]:

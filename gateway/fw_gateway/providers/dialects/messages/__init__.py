@@ -6,6 +6,7 @@ from fw_gateway.providers.dialects.messages.hearing import Reader
 from fw_gateway.providers.dialects.messages.manners import Manners, manners_of
 from fw_gateway.providers.dialects.messages.reading import read_request
 from fw_gateway.providers.dialects.messages.telling import Writer
+from fw_gateway.providers.dialects.messages.thoughts import kept_from
 from fw_gateway.providers.dialects.messages.words import BUDGETS, NAME
 from fw_gateway.providers.dialects.messages.writing import write_request
 
@@ -17,6 +18,7 @@ __all__ = [
     "Reader",
     "Writer",
     "error_body",
+    "kept_from",
     "manners_of",
     "name",
     "read_answer",

@@ -1,0 +1,63 @@
+"""Thoughts in a request of Messages that its server would refuse: another provider's, and such as nobody signed. Pure."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fw_gateway.providers.dialects.messages.parts import unpacked_signature
+from fw_gateway.providers.splice import items, members, without_items
+
+_NO_SIGNATURE: Final = re.compile("[0-9a-fA-F-]{0,64}")
+"""What servers that sign nothing put there: nothing, or an id in hexadecimal digits. Anthropic's are longer, and base64."""
+
+
+def kept_from(body: bytes, fields: Mapping[str, Any], *, strict: bool) -> tuple[bytes, tuple[str, ...]]:
+    """The request without the thoughts that its server cannot have signed, all else byte for byte; and where they stood.
+
+    `strict`: the server checks signatures, so that unsigned thoughts stay behind too. Thoughts whose signature we made up, to bring another
+    provider's through a client, always do: nobody but us can read it.
+    """
+    gone = _unwelcome(fields.get("messages"), strict=strict) if b"thinking" in body else {}
+    if not gone:
+        return body, ()
+    found = [(start, end) for name, start, end in members(body) if name == "messages"]
+    start, end = found[-1]
+    told, empty = _without(body[start:end], fields["messages"], gone)
+    names = tuple(f"messages[{turn}].content[{block}]" for turn, blocks in gone.items() for block in blocks)
+    return body[:start] + without_items(told, empty) + body[end:], names
+
+
+def _unwelcome(turns: Any, *, strict: bool) -> dict[int, list[int]]:
+    """Numbers of blocks, by the number of their turn."""
+    found: dict[int, list[int]] = {}
+    for number, turn in enumerate(turns if isinstance(turns, list) else ()):
+        content = turn.get("content") if isinstance(turn, Mapping) else None
+        for place, block in enumerate(content if isinstance(content, list) else ()):
+            if isinstance(block, Mapping) and block.get("type") == "thinking" and _refused(block, strict=strict):
+                found.setdefault(number, []).append(place)
+    return found
+
+
+def _refused(block: Mapping[str, Any], *, strict: bool) -> bool:
+    signature = block.get("signature") or ""
+    if not isinstance(signature, str):
+        return False  # the server says best what is wrong with it
+    return "maker" in unpacked_signature(signature) or (strict and _NO_SIGNATURE.fullmatch(signature) is not None)
+
+
+def _without(turns: bytes, read: list[Any], gone: Mapping[int, list[int]]) -> tuple[bytes, set[int]]:
+    """The turns without those blocks, and the numbers of turns in which nothing is left: a server refuses one that says nothing."""
+    out, empty = [], set()
+    for number, (start, end) in enumerate(items(turns)):
+        turn = turns[start:end]
+        if number in gone:
+            turn = _thinned(turn, gone[number])
+            if len(read[number]["content"]) == len(gone[number]):
+                empty.add(number)
+        out.append(turn)
+    return b"[" + b",".join(out) + b"]", empty
+
+
+def _thinned(turn: bytes, gone: list[int]) -> bytes:
+    start, end = next((start, end) for name, start, end in reversed(list(members(turn))) if name == "content")
+    return turn[:start] + without_items(turn[start:end], gone) + turn[end:]
