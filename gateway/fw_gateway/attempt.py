@@ -88,7 +88,7 @@ def begin(
 ) -> Try:
     """A fresh attempt; its clock runs from here."""
     if route.endpoint.forward_name:
-        target = replace(target, model=call.model, upstream_model=call.model)
+        target = route.named(call.model)
     now = clock.monotonic()
     attempt = Attempt(number, reason, target, clock.span_id(), clock.wall_ns(), now, server=route.server)
     found = way(call, route.endpoint)

@@ -4,7 +4,7 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,6 +16,7 @@ from fw_gateway import clock
 from fw_gateway.config import Endpoint
 from fw_gateway.exchange import READ, Answer, Line, NotHTTP, channelled
 from fw_gateway.values import Fault
+from fw_policies.model import Target
 
 CONNECT = 3.0
 """Seconds to a connection, waiting for a free one included."""
@@ -35,6 +36,9 @@ LOOKUP = 1.0
 
 TIMEOUT = aiohttp.ClientTimeout(total=None, connect=CONNECT)
 """aiohttp's own limits; whoever calls has a deadline."""
+
+NAMES = 256
+"""Names of models that are remembered of an endpoint to which any is passed on."""
 
 _USER_AGENT = "fwsdk"
 
@@ -111,6 +115,16 @@ class Route:
     base: str
     headers: dict[str, str]
     server: tuple[str, int]
+    _named: dict[str, Target] = field(default_factory=dict)
+
+    def named(self, model: str) -> Target:
+        """The endpoint's target under the name that a caller has for it, where any is passed on."""
+        found = self._named.get(model)
+        if found is None:
+            if len(self._named) >= NAMES:
+                self._named.clear()
+            found = self._named[model] = replace(self.endpoint.target, model=model, upstream_model=model)
+        return found
 
     def opened(self) -> int:
         """Connections begun so far in this endpoint's pool."""
