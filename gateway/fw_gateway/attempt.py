@@ -17,7 +17,7 @@ from fw_gateway.providers.splice import with_member
 from fw_gateway.providers.watching import Watcher, error_text
 from fw_gateway.providers.way import Way, way
 from fw_gateway.state.health import Busy, Deployment
-from fw_gateway.upstream import EXPECTED, Route, fault_of, send, stale
+from fw_gateway.upstream import EXPECTED, Route, fault_of, stale
 from fw_gateway.values import Attempt, AttemptReason, Call, Fault
 from fw_policies.estimate.cost import charge
 from fw_policies.model import Target
@@ -210,30 +210,29 @@ def _request(one: Try) -> tuple[bytes, dict[str, str]]:
     return body, extra
 
 
-async def _send(one: Try, body: bytes, extra: dict[str, str]) -> Answer:
-    """Send it; once more when a kept connection turns out to be dead before one byte came back."""
+async def _send(one: Try, body: bytes, extra: dict[str, str], until: float) -> Answer:
+    """Send it; once more when a kept connection turns out to be dead before one byte came back. `until`: monotonic seconds."""
     path = one.way.spoken.path
-    opened = one.route.opened()
+    opened, post = one.route.opened(), one.route.line.post
     try:
-        return await send(one.route, path, body, extra)
+        return await post(path, extra, body, within=until - clock.monotonic())
     except EXPECTED as exc:
         if not stale(exc) or one.route.opened() != opened:
             raise
         one.attempt.resends += 1
-        return await send(one.route, path, body, extra, fresh=True)
+        return await post(path, extra, body, within=until - clock.monotonic(), fresh=True)
 
 
 async def _whole(one: Try, sent: bytes, extra: dict[str, str]) -> Opened | Fault:
-    limit = one.route.endpoint.answer_limit
-    async with asyncio.timeout(max(0.0, one.left() if limit is None else min(limit, one.left()))):
-        response = await _send(one, sent, extra)
-        try:
-            if response.status >= 300:
-                return await _refusal(one, response)
-            body = await _read(response)
-        except BaseException:
-            response.close()
-            raise
+    limit, until = one.route.endpoint.answer_limit, one.call.deadline
+    response = await _send(one, sent, extra, until if limit is None else min(clock.monotonic() + limit, until))
+    try:
+        if response.status >= 300:
+            return await _refusal(one, response)
+        body = await _read(response)
+    except BaseException:
+        response.close()
+        raise
     attempt = one.attempt
     attempt.status = response.status
     answer, told = one.way.whole(body)
@@ -337,20 +336,19 @@ def _until(text: str | None) -> float:
 async def _stream(one: Try, sent: bytes, extra: dict[str, str]) -> Opened | Fault:
     """Read until the first content: then the stream is the client's."""
     attempt = one.attempt
-    limit = min(one.route.endpoint.ttft_limit, one.left())
+    until = min(clock.monotonic() + one.route.endpoint.ttft_limit, one.call.deadline)
     watcher = one.way.watcher()
-    response: Answer | None = None
+    response = await _send(one, sent, extra, until)
     opened = False
     try:
-        async with asyncio.timeout(max(0.0, limit)):
-            response = await _send(one, sent, extra)
-            if response.status >= 300:
-                return await _refusal(one, response)
-            attempt.status = response.status
-            kind = response.headers.get("content-type", "")
-            if "event-stream" not in kind:
-                return await _not_a_stream(response)
-            first = one.way.out(await _head(response, watcher, attempt))
+        if response.status >= 300:
+            return await _refusal(one, response)
+        attempt.status = response.status
+        kind = response.headers.get("content-type", "")
+        if "event-stream" not in kind:
+            return await _not_a_stream(response)
+        first = one.way.out(await _head(response, watcher, attempt))
+        response.at_leisure()
         if not watcher.started:
             return _empty(watcher, attempt)
         opened = True
@@ -358,7 +356,7 @@ async def _stream(one: Try, sent: bytes, extra: dict[str, str]) -> Opened | Faul
         await anext(body)
         return Opened(attempt, 200, "text/event-stream; charset=utf-8", body)
     finally:
-        if response is not None and not opened and not response.closed:
+        if not opened and not response.closed:
             response.close()
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,7 +13,7 @@ from yarl import URL
 
 from fw_gateway import clock
 from fw_gateway.config import Endpoint
-from fw_gateway.exchange import READ, Answer, Line, NotHTTP, channelled
+from fw_gateway.exchange import READ, Line, NotHTTP, channelled
 from fw_gateway.values import Fault
 from fw_policies.model import Target
 
@@ -115,6 +114,7 @@ class Route:
     base: str
     headers: dict[str, str]
     server: tuple[str, int]
+    counted: "_Counted | None"
     _named: dict[str, Target] = field(default_factory=dict)
 
     def named(self, model: str) -> Target:
@@ -128,8 +128,7 @@ class Route:
 
     def opened(self) -> int:
         """Connections begun so far in this endpoint's pool."""
-        connector = self.session.connector
-        return connector.begun if isinstance(connector, _Counted) else 0
+        return self.counted.begun if self.counted is not None else 0
 
 
 class Upstreams:
@@ -158,8 +157,10 @@ class Upstreams:
             header = endpoint.row.key_header
             headers[header] = f"Bearer {secret}" if header == "Authorization" else secret
         server = (address.host or "", address.port or 0)
-        line = Line(_connector(session), address, headers, TIMEOUT)
-        found = self._routes[name] = Route(endpoint, session, line, base, headers, server)
+        connector = _connector(session)
+        line = Line(connector, address, headers, TIMEOUT)
+        counted = connector if isinstance(connector, _Counted) else None
+        found = self._routes[name] = Route(endpoint, session, line, base, headers, server, counted)
         return found
 
     def forget(self, endpoint: Endpoint) -> None:
@@ -205,17 +206,6 @@ def _session(address: URL, socket_path: str) -> aiohttp.ClientSession:
         timeout=TIMEOUT,
         trust_env=False,
     )
-
-
-async def send(route: Route, path: str, body: bytes, extra: Mapping[str, str], *, fresh: bool = False) -> Answer:
-    """Send a request; the answer once its headers are there. Redirects are not followed.
-
-    `extra`: headers of this request alone, by names in lower case. `fresh`: not on a connection that was used before.
-
-    Raises:
-        aiohttp.ClientError, OSError, TimeoutError: what `fault_of` understands.
-    """
-    return await route.line.post(path, extra, body, fresh=fresh)
 
 
 async def look(route: Route, path: str, seconds: float) -> bytes:

@@ -30,7 +30,8 @@ class Answer(web.StreamResponse):
         self._keep_alive = None
         self._before = b""
         self._chunked = False
-        self._over = False
+        self.over = False
+        """Nothing more is to be sent."""
 
     @property
     def status(self) -> int:
@@ -102,9 +103,9 @@ class Answer(web.StreamResponse):
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Send what is left, and the end, once; raises as `write`."""
-        if self._over:
+        if self.over:
             return
-        self._over = True
+        self.over = True
         body = data if self._whole is None else self._whole
         if body:
             self.put(body)

@@ -160,6 +160,9 @@ async def respond(request: web.Request, reply: Reply, name: str) -> web.StreamRe
                 answer.put(data)
                 await answer.drained()
         await answer.write_eof()
+    except ConnectionError:  # the client is gone: there is nobody to tell, and nothing to tell of
+        answer.over = True
+        request.protocol.force_close()
     finally:
         closer = getattr(body, "aclose", None)
         if closer is not None:
