@@ -73,6 +73,8 @@ class RunPlan(Wire):
     output_tokens: int | None = None
     cost: int | None = None
     """Nano-USD."""
+    estimated: list[str] = Field(default_factory=list)
+    """Which of these sums hold estimates, because no provider reported them."""
     failed: int = 0
     excluded: list[Mapped] = Field(default_factory=list)
 

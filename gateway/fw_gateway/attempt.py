@@ -1,7 +1,7 @@
 """One attempt: encode, send, and either the first content or a fault, as a value. What follows the first content is relayed here too."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 
@@ -11,12 +11,13 @@ import orjson
 from fw_gateway import clock
 from fw_gateway.exchange import Answer
 from fw_gateway.pace import TICK, Pace
+from fw_gateway.providers import guessing
 from fw_gateway.providers.protocols import RUNNING
 from fw_gateway.providers.splice import with_member
 from fw_gateway.providers.watching import Watcher, error_text
 from fw_gateway.providers.way import Way, way
 from fw_gateway.state.health import Busy, Deployment
-from fw_gateway.upstream import EXPECTED, Route, fault_of, send, stale
+from fw_gateway.upstream import EXPECTED, Route, fault_of, stale
 from fw_gateway.values import Attempt, AttemptReason, Call, Fault
 from fw_policies.estimate.cost import charge
 from fw_policies.model import Target
@@ -29,6 +30,8 @@ HOP = 0.05
 """Seconds of what is left that a server behind this one is not given: its refusal has to come back in time."""
 LINGER = 0.25
 """Seconds that the connection of a finished stream may take to end; after that it is not kept."""
+COUNTED = frozenset({"chat", "text_completion", "embeddings"})
+"""Operations whose tokens are estimated where they are not reported."""
 NOT_SENT = frozenset(
     {"ClientConnectorError", "ClientConnectorDNSError", "ClientConnectorCertificateError", "ConnectionTimeoutError"}
 )
@@ -85,7 +88,7 @@ def begin(
 ) -> Try:
     """A fresh attempt; its clock runs from here."""
     if route.endpoint.forward_name:
-        target = replace(target, model=call.model, upstream_model=call.model)
+        target = route.named(call.model)
     now = clock.monotonic()
     attempt = Attempt(number, reason, target, clock.span_id(), clock.wall_ns(), now, server=route.server)
     found = way(call, route.endpoint)
@@ -157,6 +160,19 @@ def finish(one: Try, *, outcome: str, fault: Fault | None = None) -> None:
     attempt.cost = charge(attempt.target.price, attempt.usage, machine_seconds=one.machine_seconds)
     if attempt.cost is None and fault is not None and _unbilled(fault) and attempt.target.price is not None:
         attempt.cost = 0
+    if attempt.cost is None and attempt.guess is not None:
+        attempt.guessed_cost = charge(attempt.target.price, attempt.guess)
+
+
+def _guess(one: Try, answered: Callable[[], int | None]) -> None:
+    """Estimate what was not reported; `answered` counts the answer, where it must be counted."""
+    usage, call = one.attempt.usage, one.call
+    if call.operation not in COUNTED:
+        return
+    answers = call.operation != "embeddings"
+    if usage is None or usage.input_tokens is None or (answers and usage.output_tokens is None):
+        outgoing = answered() if answers else None
+        one.attempt.guess = guessing.completed(usage, guessing.asked(call.fields), outgoing)
 
 
 def _unbilled(fault: Fault) -> bool:
@@ -194,29 +210,29 @@ def _request(one: Try) -> tuple[bytes, dict[str, str]]:
     return body, extra
 
 
-async def _send(one: Try, body: bytes, extra: dict[str, str]) -> Answer:
-    """Send it; once more when a kept connection turns out to be dead before one byte came back."""
+async def _send(one: Try, body: bytes, extra: dict[str, str], until: float) -> Answer:
+    """Send it; once more when a kept connection turns out to be dead before one byte came back. `until`: monotonic seconds."""
     path = one.way.spoken.path
-    opened = one.route.opened()
+    opened, post = one.route.opened(), one.route.line.post
     try:
-        return await send(one.route, path, body, extra)
+        return await post(path, extra, body, within=until - clock.monotonic())
     except EXPECTED as exc:
         if not stale(exc) or one.route.opened() != opened:
             raise
         one.attempt.resends += 1
-        return await send(one.route, path, body, extra, fresh=True)
+        return await post(path, extra, body, within=until - clock.monotonic(), fresh=True)
 
 
 async def _whole(one: Try, sent: bytes, extra: dict[str, str]) -> Opened | Fault:
-    async with asyncio.timeout(max(0.0, one.left())):
-        response = await _send(one, sent, extra)
-        try:
-            if response.status >= 300:
-                return await _refusal(one, response)
-            body = await _read(response)
-        except BaseException:
-            response.close()
-            raise
+    limit, until = one.route.endpoint.answer_limit, one.call.deadline
+    response = await _send(one, sent, extra, until if limit is None else min(clock.monotonic() + limit, until))
+    try:
+        if response.status >= 300:
+            return await _refusal(one, response)
+        body = await _read(response)
+    except BaseException:
+        response.close()
+        raise
     attempt = one.attempt
     attempt.status = response.status
     answer, told = one.way.whole(body)
@@ -226,6 +242,7 @@ async def _whole(one: Try, sent: bytes, extra: dict[str, str]) -> Opened | Fault
         return Fault("invalid_response", answer.problem, status=response.status)
     attempt.response_id, attempt.response_model = answer.id, answer.model
     attempt.finish_reasons = answer.finish_reasons
+    _guess(one, lambda: guessing.answered(body))
     finish(one, outcome="success")
     kind = "application/json" if attempt.protocol else response.headers.get("content-type", "application/json")
     return Opened(attempt, response.status, kind, told)
@@ -319,20 +336,19 @@ def _until(text: str | None) -> float:
 async def _stream(one: Try, sent: bytes, extra: dict[str, str]) -> Opened | Fault:
     """Read until the first content: then the stream is the client's."""
     attempt = one.attempt
-    limit = min(one.route.endpoint.ttft_limit, one.left())
+    until = min(clock.monotonic() + one.route.endpoint.ttft_limit, one.call.deadline)
     watcher = one.way.watcher()
-    response: Answer | None = None
+    response = await _send(one, sent, extra, until)
     opened = False
     try:
-        async with asyncio.timeout(max(0.0, limit)):
-            response = await _send(one, sent, extra)
-            if response.status >= 300:
-                return await _refusal(one, response)
-            attempt.status = response.status
-            kind = response.headers.get("content-type", "")
-            if "event-stream" not in kind:
-                return await _not_a_stream(response)
-            first = one.way.out(await _head(response, watcher, attempt))
+        if response.status >= 300:
+            return await _refusal(one, response)
+        attempt.status = response.status
+        kind = response.headers.get("content-type", "")
+        if "event-stream" not in kind:
+            return await _not_a_stream(response)
+        first = one.way.out(await _head(response, watcher, attempt))
+        response.at_leisure()
         if not watcher.started:
             return _empty(watcher, attempt)
         opened = True
@@ -340,7 +356,7 @@ async def _stream(one: Try, sent: bytes, extra: dict[str, str]) -> Opened | Faul
         await anext(body)
         return Opened(attempt, 200, "text/event-stream; charset=utf-8", body)
     finally:
-        if response is not None and not opened and not response.closed:
+        if not opened and not response.closed:
             response.close()
 
 
@@ -411,7 +427,7 @@ async def relay(one: Try, response: Answer, watcher: Watcher, first: bytes) -> A
         pace.stop()
         if attempt.outcome is None:
             attempt.stream_outcome = "client_disconnected"
-            _observed(attempt, watcher)
+            _observed(one, watcher)
             finish(one, outcome="cancelled")
         if not response.closed:
             response.close()
@@ -430,8 +446,10 @@ def _verdict(watcher: Watcher, fault: Fault | None, one: Try) -> Fault | None:
     return Fault("stream_interrupted", "the upstream ended the stream before the answer was whole")
 
 
-def _observed(attempt: Attempt, watcher: Watcher) -> None:
+def _observed(one: Try, watcher: Watcher) -> None:
+    attempt = one.attempt
     attempt.usage = watcher.usage
+    _guess(one, lambda: watcher.chunks)
     attempt.chunks = watcher.chunks
     attempt.response_id, attempt.response_model = watcher.id, watcher.model
     attempt.finish_reasons = watcher.reasons
@@ -440,7 +458,7 @@ def _observed(attempt: Attempt, watcher: Watcher) -> None:
 def _note(one: Try, watcher: Watcher, fault: Fault | None) -> None:
     attempt = one.attempt
     attempt.lost = one.way.lost
-    _observed(attempt, watcher)
+    _observed(one, watcher)
     if fault is None:
         attempt.stream_outcome = "completed"
         finish(one, outcome="success")

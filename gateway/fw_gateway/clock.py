@@ -4,10 +4,10 @@ import os
 import random
 import time
 from datetime import date
+from email.utils import formatdate
 from functools import lru_cache
 
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_PAIRS = [first + second for first in _CROCKFORD for second in _CROCKFORD]
 _DAY = 86400
 _EPOCH = date(1970, 1, 1).toordinal()
 _dice = random.Random()  # noqa: S311 - ids and jitter, no secrets
@@ -45,6 +45,16 @@ def _date(number: int) -> str:
     return date.fromordinal(_EPOCH + number).isoformat()
 
 
+def http_date() -> str:
+    """Now, as HTTP writes it."""
+    return _http_date(int(time.time()))
+
+
+@lru_cache(maxsize=2)
+def _http_date(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)
+
+
 def hour() -> int:
     """The hour of the day in UTC."""
     return int(time.time() % _DAY // 3600)
@@ -61,9 +71,16 @@ def trace_id() -> str:
 
 
 def ulid() -> str:
-    """A fresh id that sorts by time: 48 bits of milliseconds, 80 random bits, Crockford base 32, 26 characters."""
-    value = (time.time_ns() // 1_000_000) << 80 | _bits(80)
-    return "".join([_PAIRS[value >> shift & 1023] for shift in range(120, -1, -10)])
+    """A fresh id that sorts by time, 26 characters: 48 bits of milliseconds in Crockford's base 32, and 64 random bits.
+
+    A ULID has room for 80 random bits; 64 as 16 hex digits, which are Crockford's too, take a fifth of the time.
+    """
+    return f"{_stamp(time.time_ns() // 1_000_000)}{_bits(64):016X}"
+
+
+@lru_cache(maxsize=4)
+def _stamp(milliseconds: int) -> str:
+    return "".join([_CROCKFORD[milliseconds >> shift & 31] for shift in range(45, -1, -5)])
 
 
 def secret() -> str:

@@ -86,7 +86,7 @@ class Answer:
     """
 
     __slots__ = (
-        "_channel", "_connection", "_error", "_held", "_holding", "_parser", "_pieces", "_spoilt", "_upload", "_waiter", "_whole",
+        "_channel", "_connection", "_error", "_held", "_holding", "_parser", "_pieces", "_spoilt", "_timer", "_upload", "_waiter", "_whole",
         "headers", "on_body", "over", "status",
     )  # fmt: skip
 
@@ -103,6 +103,7 @@ class Answer:
         self._connection: Connection | None = connection
         self._channel = channel
         self._upload: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._error: BaseException | None = None
         self._held = 0
@@ -173,6 +174,22 @@ class Answer:
         while data := await self.some():
             taken.append(data)
         return taken[0] if len(taken) == 1 else b"".join(taken)
+
+    def within(self, seconds: float) -> None:
+        """Wait for it no longer than that, in all; one timer, where a timeout of asyncio's is three objects and a task to be cancelled."""
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, seconds), self._late)
+
+    def at_leisure(self) -> None:
+        """The limit is off."""
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
+    def _late(self) -> None:
+        self._timer = None
+        if self._waiter is None:
+            self._error = self._error or TimeoutError()
+        self.interrupt(TimeoutError())
 
     def interrupt(self, error: BaseException) -> None:
         """Wait no longer."""
@@ -272,6 +289,7 @@ class Answer:
 
     def _let_go(self) -> Connection | None:
         connection, self._connection = self._connection, None
+        self.at_leisure()
         if connection is None:
             return None  # another answer may have its channel already
         self._channel.answer = None
@@ -328,19 +346,37 @@ class Line:
         self._fixed = host | {name.lower(): value for name, value in headers.items()}
         self._heads: dict[str, str] = {}
 
-    async def post(self, path: str, extra: Mapping[str, str], body: bytes, *, fresh: bool = False) -> Answer:
+    async def post(
+        self,
+        path: str,
+        extra: Mapping[str, str],
+        body: bytes,
+        *,
+        within: float | None = None,
+        fresh: bool = False,
+    ) -> Answer:
         """Send a request; its answer once the head of that is there. Nothing is followed, unpacked or kept.
 
-        `extra`: headers of this request alone, by names in lower case; they win. `fresh`: not on a connection that was used before.
+        `extra`: headers of this request alone, by names in lower case; they win. `within`: seconds that all of it may take, the answer's
+        body included unless it is told `at_leisure`. `fresh`: not on a connection that was used before.
 
         Raises:
             aiohttp.ClientError, OSError, TimeoutError: by what it failed.
             ValueError: a header cannot be sent.
         """
         head = self._head(path, {**extra, "connection": "close"} if fresh else extra, len(body))
-        connection = await self._connection(fresh=fresh)
+        limits = self._timeout
+        if within is not None:
+            end = asyncio.get_running_loop().time() + within
+            if within <= 0:
+                raise TimeoutError
+            if within < (limits.connect or within):
+                limits = aiohttp.ClientTimeout(total=None, connect=within)
+        connection = await self._connection(limits, fresh=fresh)
         answer = Answer(connection, cast("Channel", connection.protocol))
         try:
+            if within is not None:
+                answer.within(end - asyncio.get_running_loop().time())
             answer.begin(head, body)
             await answer.begun()
         except BaseException:
@@ -364,11 +400,11 @@ class Line:
             raise ValueError("a path with signs that it cannot have")
         return f"POST {self._before}{path} HTTP/1.1\r\n{lines(headers)}"
 
-    async def _connection(self, *, fresh: bool) -> Connection:
+    async def _connection(self, limits: aiohttp.ClientTimeout, *, fresh: bool) -> Connection:
         """One on which nothing was received beyond its last answer: what came unasked would be taken for this one."""
         while True:
             try:
-                found = await self._connector.connect(self._where, [], self._timeout)
+                found = await self._connector.connect(self._where, [], limits)
             except TimeoutError as exc:
                 raise aiohttp.ConnectionTimeoutError("no connection within its limit") from exc
             channel = cast("Channel", found.protocol)

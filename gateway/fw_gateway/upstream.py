@@ -3,8 +3,7 @@
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,8 +13,9 @@ from yarl import URL
 
 from fw_gateway import clock
 from fw_gateway.config import Endpoint
-from fw_gateway.exchange import READ, Answer, Line, NotHTTP, channelled
+from fw_gateway.exchange import READ, Line, NotHTTP, channelled
 from fw_gateway.values import Fault
+from fw_policies.model import Target
 
 CONNECT = 3.0
 """Seconds to a connection, waiting for a free one included."""
@@ -35,6 +35,9 @@ LOOKUP = 1.0
 
 TIMEOUT = aiohttp.ClientTimeout(total=None, connect=CONNECT)
 """aiohttp's own limits; whoever calls has a deadline."""
+
+NAMES = 256
+"""Names of models that are remembered of an endpoint to which any is passed on."""
 
 _USER_AGENT = "fwsdk"
 
@@ -111,11 +114,21 @@ class Route:
     base: str
     headers: dict[str, str]
     server: tuple[str, int]
+    counted: "_Counted | None"
+    _named: dict[str, Target] = field(default_factory=dict)
+
+    def named(self, model: str) -> Target:
+        """The endpoint's target under the name that a caller has for it, where any is passed on."""
+        found = self._named.get(model)
+        if found is None:
+            if len(self._named) >= NAMES:
+                self._named.clear()
+            found = self._named[model] = replace(self.endpoint.target, model=model, upstream_model=model)
+        return found
 
     def opened(self) -> int:
         """Connections begun so far in this endpoint's pool."""
-        connector = self.session.connector
-        return connector.begun if isinstance(connector, _Counted) else 0
+        return self.counted.begun if self.counted is not None else 0
 
 
 class Upstreams:
@@ -144,8 +157,10 @@ class Upstreams:
             header = endpoint.row.key_header
             headers[header] = f"Bearer {secret}" if header == "Authorization" else secret
         server = (address.host or "", address.port or 0)
-        line = Line(_connector(session), address, headers, TIMEOUT)
-        found = self._routes[name] = Route(endpoint, session, line, base, headers, server)
+        connector = _connector(session)
+        line = Line(connector, address, headers, TIMEOUT)
+        counted = connector if isinstance(connector, _Counted) else None
+        found = self._routes[name] = Route(endpoint, session, line, base, headers, server, counted)
         return found
 
     def forget(self, endpoint: Endpoint) -> None:
@@ -191,17 +206,6 @@ def _session(address: URL, socket_path: str) -> aiohttp.ClientSession:
         timeout=TIMEOUT,
         trust_env=False,
     )
-
-
-async def send(route: Route, path: str, body: bytes, extra: Mapping[str, str], *, fresh: bool = False) -> Answer:
-    """Send a request; the answer once its headers are there. Redirects are not followed.
-
-    `extra`: headers of this request alone, by names in lower case. `fresh`: not on a connection that was used before.
-
-    Raises:
-        aiohttp.ClientError, OSError, TimeoutError: what `fault_of` understands.
-    """
-    return await route.line.post(path, extra, body, fresh=fresh)
 
 
 async def look(route: Route, path: str, seconds: float) -> bytes:

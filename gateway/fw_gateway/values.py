@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from fw_policies.model import Plan, Target
 
@@ -15,8 +15,7 @@ ErrorType = str
 context_length_exceeded, content_filter, guardrail_blocked, budget_exceeded, rate_limited_local, no_candidate, invalid_response, _OTHER."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """Who is calling, as claimed by the x-fw-* headers (or by `model: agent/step`). Empty text: not said."""
 
     agent: str = ""
@@ -33,8 +32,7 @@ class Identity:
     idempotency_key: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(NamedTuple):
     """W3C trace context of a call: where its spans hang."""
 
     trace_id: str
@@ -51,8 +49,7 @@ class Trace:
         return bool(self.flags & 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """The call that another is asked beside."""
 
     decision_id: str
@@ -60,8 +57,7 @@ class Origin:
     span_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """What of a request's parameters decisions look at, whichever protocol it came in."""
 
     max_output: int | None = None
@@ -191,6 +187,10 @@ class Attempt:
     usage: Usage | None = None
     cost: int | None = None
     """Nano-USD; None: unknown."""
+    guess: Usage | None = None
+    """Tokens with estimates for those that were not reported, for the books alone; None: nothing is missing, or nothing is known."""
+    guessed_cost: int | None = None
+    """Nano-USD by `guess`, where `cost` is unknown."""
     cost_source: str = "local"
     response_id: str = ""
     response_model: str = ""
@@ -243,6 +243,13 @@ class Record:
                 return None
             total += attempt.cost
         return total
+
+    @property
+    def guessed_cost(self) -> int | None:
+        """Nano-USD over all attempts, with estimates where the cost is unknown; None: nothing was estimated, or some attempt has no estimate."""
+        found = [one.guessed_cost if one.cost is None else one.cost for one in self.attempts]
+        guessed = any(one.cost is None for one in self.attempts) and None not in found
+        return sum(cost or 0 for cost in found) if guessed else None
 
 
 @dataclass(slots=True)

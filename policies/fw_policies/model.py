@@ -63,7 +63,7 @@ class MachinePrice:
     hour: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Target:
     """One way to run one model: what an answer's quality depends on (`model`) and where it runs (`deployment`)."""
 
@@ -314,7 +314,7 @@ class Near:
     """Nano-USD that a call would cost less."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Plan:
     """What will be done for a request, and why. Immutable; rules return changed copies."""
 

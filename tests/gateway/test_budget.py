@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
 
@@ -11,10 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fw_gateway.attempt import retry_after
+from fw_gateway.config import Endpoint, Secret
 from fw_gateway.state.budget import CAP, EARNED, FLOOR, HEDGED, MOST, RetryBudget, backoff, told
 from fw_gateway.state.health import CLOSED
+from fw_policies.model import TokenPrice
 from tests.gateway.conftest import Client, config_of, endpoint, running
-from tests.gateway.upstream import Exchange, Upstream, failure, silent, status
+from tests.gateway.upstream import Exchange, Upstream, completion, failure, silent, status
 
 
 @given(st.lists(st.floats(0, 0.2), min_size=1, max_size=400))
@@ -142,12 +145,72 @@ async def test_a_refused_key_is_left_alone(client: Client, upstream: Upstream, c
     assert client.gateway._worlds.deployments["pair@bad"].circuit.state == CLOSED
 
 
+def keyed(model: str, place: str, upstream: Upstream, key: str) -> Endpoint:
+    """A deployment of `model` with a key of its own; upstream it is called as its place is."""
+    return endpoint(model, place, upstream.url, place, key=Secret(key))
+
+
+@pytest.mark.parametrize("code", [401, 403])
+async def test_a_key_that_was_refused_is_not_tried_elsewhere(upstream: Upstream, tmp_path: Path, code: int) -> None:
+    """One attempt: its twins have the same key. The client gets 502, for its own key is no worse; another key may still serve."""
+    same = tuple(keyed("same", place, upstream, "sk-1") for place in ("bad", "worse"))
+    other = (keyed("other", "bad", upstream, "sk-1"), keyed("other", "good", upstream, "sk-2"))
+    upstream.scripts |= {"bad": status(code), "worse": status(code)}
+    async with running(config_of(tmp_path, *same, *other)) as client:
+        got, headers, body = await client.chat("same")
+        assert (got, headers["x-should-retry"]) == (502, "false")
+        assert f"told to say {code}" in json.loads(body)["error"]["message"]
+        assert (upstream.count("bad"), upstream.count("worse")) == (1, 0)
+        assert (await client.chat("other"))[0] == 200
+        assert (upstream.count("bad"), upstream.count("good")) == (2, 1)
+
+
+@pytest.mark.parametrize(("code", "asked"), [(401, 0), (403, 1)])
+async def test_a_key_may_be_refused_for_one_model(upstream: Upstream, tmp_path: Path, code: int, asked: int) -> None:
+    """403 says nothing about the next model of the plan; 401 says that the key is none."""
+    lines = {"verify": "not_empty", "require": ["cost <= 1 USD"]}
+    policies = {"default": {"baseline": "b-second", "default": lines}}
+    first, second = (keyed(*names, upstream, "sk-1") for names in (("a-first", "bad"), ("b-second", "good")))
+    endpoints = [
+        replace(one, target=replace(one.target, price=TokenPrice(10**10, 10**10), max_output=100))
+        for one in (first, second)
+    ]
+    upstream.scripts["bad"] = status(code)
+    async with running(config_of(tmp_path, *endpoints, policies=policies)) as client:
+        assert (await client.chat("auto"))[0] == (200 if asked else 502)
+    assert (upstream.count("bad"), upstream.count("good")) == (1, asked)
+
+
 async def test_clients_that_will_not_wait_do_not_close_a_deployment(client: Client, upstream: Upstream) -> None:
     """Their deadlines pass before its limit does: that is no failure of its own."""
     upstream.scripts["one"] = silent
     for stream in (True, False) * 4:
         assert (await client.chat("one", fields={"stream": stream}, x_request_timeout="0.05"))[0] == 504
     assert client.gateway._worlds.deployments["one@here"].circuit.failures == 0
+
+
+async def test_an_answer_that_does_not_come_whole_within_its_limit_is_asked_for_elsewhere(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    """At its limit, long before the caller's deadline: one attempt there. Where none is set, a slow answer is waited for."""
+    endpoints = (
+        endpoint("pair", "bad", upstream.url, "bad", answer_limit=0.3),
+        endpoint("pair", "good", upstream.url, "good"),
+        endpoint("one", "here", upstream.url, "slow", ttft_limit=0.1),
+    )
+
+    async def slow(exchange: Exchange) -> None:
+        await asyncio.sleep(0.3)
+        await exchange.whole(200, completion())
+
+    upstream.scripts |= {"bad": silent, "slow": slow}
+    async with running(config_of(tmp_path, *endpoints)) as client:
+        start = time.monotonic()
+        assert (await client.chat("pair", x_request_timeout="5"))[0] == 200
+        assert 0.3 <= time.monotonic() - start < 1.3
+        assert (upstream.count("bad"), upstream.count("good")) == (1, 1)
+        assert client.gateway._worlds.deployments["pair@bad"].circuit.failures == 1
+        assert (await client.chat("one"))[0] == 200
 
 
 async def test_a_silent_upstream_is_not_asked_again_but_the_next_one_is(upstream: Upstream, tmp_path: Path) -> None:

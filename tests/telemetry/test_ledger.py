@@ -131,7 +131,7 @@ def test_a_key_makes_a_report_idempotent(ledger: SqliteLedger) -> None:
 def test_an_outcome_names_the_calls_it_speaks_about(ledger: SqliteLedger) -> None:
     """A step's outcome speaks of that step's served calls in the run; a decision's, of one call."""
     edit = samples.plain()
-    plan = samples.record(samples.call(identity=replace(edit.call.identity, step="plan")), [samples.attempt()])
+    plan = samples.record(samples.call(identity=edit.call.identity._replace(step="plan")), [samples.attempt()])
     ledger.write([edit, plan, samples.disconnected()])
     stored = ledger.record_outcome(Report("run", "run-7", {"tests_pass": 1.0}, step="edit"))
     assert [(one.step, one.model) for one in stored.served] == [("edit", "gpt-5-mini")]

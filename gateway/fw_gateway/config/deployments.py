@@ -110,6 +110,7 @@ def _read_deployment(name: str, section: reader.Section, shared: Shared, reading
         key=key,
         ttft_limit=section.take("ttft_limit", reader.seconds, row.ttft_limit),
         stall_limit=section.take("stall_limit", reader.seconds, 60.0),
+        answer_limit=section.take("answer_limit", reader.seconds, None),
         embedded=target.upstream_model if row.name == "embedded" else "",
         traceparent=section.take("traceparent", reader.flag, row.self_hosted),
         forward_name=name.endswith("*"),

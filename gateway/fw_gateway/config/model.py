@@ -45,6 +45,8 @@ class Endpoint:
     """Seconds to the first event."""
     stall_limit: float = 60.0
     """Seconds between events."""
+    answer_limit: float | None = None
+    """Seconds within which an answer that is not streamed must have come; None: as long as its caller waits."""
     embedded: str = ""
     """Name of a local model (`smollm2`) whose llama.cpp process this gateway owns; empty: somebody else runs it."""
     traceparent: bool = False

@@ -27,6 +27,18 @@ class Kind:
     limits: tuple[str, ...] = ()
     """Members that limit the output, the newest name first."""
     streams: bool = True
+    turns: str = ""
+    """The member that lists the turns of the conversation; empty: none does."""
+
+    def count(self, fields: Fields) -> None:
+        """Refuse a conversation that is too long, at the price of a look at its length.
+
+        Raises:
+            BadRequest: it has more than MAX_MESSAGES turns.
+        """
+        found = fields.get(self.turns) if self.turns else None
+        if isinstance(found, list) and len(found) > MAX_MESSAGES:
+            raise BadRequest(f"`{self.turns}` has more than {MAX_MESSAGES:,} entries.", param=self.turns)
 
 
 def asked(kind: Kind, fields: Fields) -> Asked:
@@ -48,8 +60,6 @@ def _messages(fields: Fields, name: str = "messages") -> None:
     found = want(fields, name, list, "a list of messages", needed=True)
     if not found:
         raise BadRequest(f"`{name}` is empty.", hint="Send at least one message.", param=name)
-    if len(found) > MAX_MESSAGES:
-        raise BadRequest(f"`{name}` has more than {MAX_MESSAGES:,} entries.", param=name)
     _objects(found, name, "role")
 
 
@@ -87,8 +97,6 @@ def _responses(fields: Fields) -> None:
     found = want(fields, "input", (str, list), "a text or a list of items", needed=True)
     if isinstance(found, list):
         _objects(found, "input", "type")
-        if len(found) > MAX_MESSAGES:
-            raise BadRequest(f"`input` has more than {MAX_MESSAGES:,} items.", param="input")
     want(fields, "instructions", str, "a text")
     want(fields, "text", dict, "an object")
     want(fields, "reasoning", dict, "an object")
@@ -155,10 +163,10 @@ def _responses_needs(fields: Fields) -> frozenset[str]:
 KINDS: Final[Mapping[str, Kind]] = {
     kind.protocol: kind
     for kind in (
-        Kind(CHAT, "chat", _chat, _chat_needs, ("max_completion_tokens", "max_tokens")),
-        Kind(RESPONSES, "chat", _responses, _responses_needs, ("max_output_tokens",)),
-        Kind(MESSAGES, "chat", _anthropic, _anthropic_needs, ("max_tokens",)),
-        Kind(COUNT, "fw.count_tokens", _count, _anthropic_needs, streams=False),
+        Kind(CHAT, "chat", _chat, _chat_needs, ("max_completion_tokens", "max_tokens"), turns="messages"),
+        Kind(RESPONSES, "chat", _responses, _responses_needs, ("max_output_tokens",), turns="input"),
+        Kind(MESSAGES, "chat", _anthropic, _anthropic_needs, ("max_tokens",), turns="messages"),
+        Kind(COUNT, "fw.count_tokens", _count, _anthropic_needs, streams=False, turns="messages"),
         Kind(COMPLETIONS, "text_completion", _completions, lambda fields: frozenset(), ("max_tokens",)),
         Kind(OPAQUE, "fw.relay", _anything, lambda fields: frozenset()),
         Kind(EMBEDDINGS, "embeddings", _embeddings, lambda fields: frozenset({"embeddings"}), streams=False),

@@ -1,7 +1,6 @@
 """From a request to a `Call`: the body checked as far as the gateway reads it, the model resolved to a policy or to a pinned name."""
 
 import difflib
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -53,7 +52,7 @@ class Resolver:
                 return who, None, pattern
         agent, slash, step = model.partition("/")
         if slash and step and (agent in self._config.policies or agent in self._config.agents):
-            who = replace(who, agent=who.agent or agent, step=who.step or step, policy=who.policy or self._for(agent))
+            who = who._replace(agent=who.agent or agent, step=who.step or step, policy=who.policy or self._for(agent))
             return who, self.policy(who), None
         near = difflib.get_close_matches(model, [*self.exact, AUTO, *self._config.policies], 3, 0.6)
         hint = (
@@ -89,7 +88,7 @@ def read(request: Request, kind: Kind) -> tuple[dict[str, Any], str]:
         BadRequest: what is wrong, with the field's name.
     """
     form = kind.protocol == OPAQUE and request.headers.get("Content-Type", "").lower().startswith("multipart/form-data")
-    fields = {"model": form_model(request.body) or None} if form else parse_object(request.body)
+    fields = {"model": form_model(request.body) or None} if form else parse_object(request.body, kind.count)
     model = str(want(fields, "model", str, "a text", needed=True))
     kind.check(fields)
     if model == AUTO and kind.operation in PINNED:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -19,6 +19,9 @@ MAX_NAME = 256
 """Characters that a name in a header may have."""
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _MONEY = re.compile(r"\$?\s*(-?\d{1,12}(?:\.\d{1,12})?)\s*(?:USD)?", re.IGNORECASE)
+_NAMES = tuple(
+    f"x-fw-{name}" for name in ("agent", "step", "run", "thread", "path", "task", "policy", "idempotency-key")
+)
 DEPTH = 64
 """Levels that a body may be nested."""
 
@@ -28,8 +31,8 @@ def reply(payload: Any, status: int = 200, **headers: str) -> Reply:
     return Reply(status, {**JSON, **headers}, written(payload))
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
-    """The body as a JSON object.
+def parse_object(body: bytes, first: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
+    """The body as a JSON object. `first` may refuse it before anything else is looked at that costs more than counting.
 
     Raises:
         BadRequest: it is not JSON, or no object, or too deep, or says twice what decisions are made by. NaN and Infinity are not JSON.
@@ -44,6 +47,8 @@ def parse_object(body: bytes) -> dict[str, Any]:
         ) from None
     if not isinstance(found, dict):
         raise BadRequest(f"The body must be a JSON object, not {_kind(found)}.")
+    if first is not None:
+        first(found)
     if len(body) > 2 * DEPTH and _deeper(found, DEPTH):
         raise BadRequest(f"The body is nested deeper than {DEPTH} levels.")
     if twice := duplicate(body, found):
@@ -118,24 +123,25 @@ def identity(headers: Mapping[str, str]) -> Identity:
     """
     get = headers.get
     attempt, labels, budget = get("x-fw-attempt"), get("x-fw-labels"), get("x-fw-budget")
+    agent, step, run, thread, path, task, policy, key = [
+        _name(value, name) if (value := get(name)) else "" for name in _NAMES
+    ]
     return Identity(
-        agent=_name(get("x-fw-agent"), "x-fw-agent"),
-        step=_name(get("x-fw-step"), "x-fw-step"),
-        run=_name(get("x-fw-run"), "x-fw-run"),
-        thread=_name(get("x-fw-thread"), "x-fw-thread"),
-        path=_name(get("x-fw-path"), "x-fw-path"),
-        task=_name(get("x-fw-task"), "x-fw-task"),
-        attempt=_attempt(attempt) if attempt else 1,
-        labels=_labels(labels) if labels else (),
-        policy=_name(get("x-fw-policy"), "x-fw-policy"),
-        budget=money(budget, "x-fw-budget") if budget else None,
-        idempotency_key=_name(get("x-fw-idempotency-key"), "x-fw-idempotency-key"),
+        agent,
+        step,
+        run,
+        thread,
+        path,
+        task,
+        _attempt(attempt) if attempt else 1,
+        _labels(labels) if labels else (),
+        policy,
+        money(budget, "x-fw-budget") if budget else None,
+        key,
     )
 
 
-def _name(value: str | None, header: str) -> str:
-    if not value:
-        return ""
+def _name(value: str, header: str) -> str:
     if len(value) > MAX_NAME or not value.isprintable():
         raise BadRequest(f"{header} must be printable and at most {MAX_NAME} characters long.", param=header)
     return value

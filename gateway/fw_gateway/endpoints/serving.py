@@ -3,7 +3,6 @@
 import asyncio
 import re
 from collections.abc import Callable
-from dataclasses import replace
 
 from fw_gateway.config import Config
 from fw_gateway.endpoints.asking import KINDS
@@ -126,5 +125,5 @@ class Serving:
             )
             raise BadRequest(message, hint="Ask a server with one worker.", param="x-fw-verify")
         if self._sampled(call.trace) != call.trace.sampled:
-            call.trace = replace(call.trace, flags=call.trace.flags ^ 1)
+            call.trace = call.trace._replace(flags=call.trace.flags ^ 1)
         return call, policy, pinned

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from fw_gateway import clock
+from fw_gateway.lasting import Lasting
 from fw_gateway.state import Deployment, Worlds, balance
 from fw_gateway.values import Call
 from fw_policies.model import Plan, Target
@@ -16,31 +17,27 @@ SLOW = 0.95
 """Share of answers that begin sooner than one that is hedged."""
 SOONEST = 0.3
 """Seconds before which nothing is hedged."""
-_PLANS = 4096
-"""Plans whose equals are remembered; then all are forgotten."""
 _ORDERS = 64
 """Orders of one plan's equals that are remembered; then all are forgotten."""
 
 
 @dataclass(slots=True)
 class Equals:
-    """What of a plan is the same for all its calls."""
+    """What of a plan is the same for all its calls. It does not hold the plan: it is forgotten with that."""
 
-    plan: Plan
-    """Held, so that its id cannot be given to another."""
     targets: tuple[Target, ...]
     deployments: list[Deployment]
     names: list[str]
     led: dict[tuple[int, ...], Plan] = field(default_factory=dict)
     """By the order of `targets`, the plan as it is walked."""
 
-    def ordered(self, ranked: tuple[int, ...]) -> Plan:
+    def ordered(self, plan: Plan, ranked: tuple[int, ...]) -> Plan:
         """The plan with its equals in this order."""
         found = self.led.get(ranked)
         if found is None:
             if len(self.led) >= _ORDERS:
                 self.led.clear()
-            found = self.led[ranked] = led(self.plan, [self.targets[index] for index in ranked])
+            found = self.led[ranked] = led(plan, [self.targets[index] for index in ranked])
         return found
 
 
@@ -50,12 +47,12 @@ class Balancer:
     def __init__(self, worlds: Worlds) -> None:
         """`worlds` knows the load and the health of each deployment."""
         self._worlds = worlds
-        self._equals: dict[int, Equals] = {}
+        self._equals = Lasting(self._group)
         self._places: OrderedDict[bytes, str] = OrderedDict()
 
     def order(self, plan: Plan, call: Call, *, sticky: bool = False) -> Plan:
         """The plan as it is walked for this call. `sticky`: the policy keeps a run's or a thread's cache, so load alone moves nothing."""
-        group = self._group(plan)
+        group = self._equals[plan]
         count = len(group.targets)
         if count < 2:
             return plan
@@ -65,7 +62,7 @@ class Balancer:
         first = due[0] if due else self._pick(call, group, load, sticky=sticky)
         ranked = sorted(range(count), key=load.__getitem__)
         ranked.remove(first)
-        return group.ordered((first, *ranked))
+        return group.ordered(plan, (first, *ranked))
 
     def patience(self, plan: Plan, call: Call) -> float | None:
         """Seconds after which this call's first target is slow to begin: longer than 95 of its last 100 answers took; None: not known."""
@@ -73,16 +70,9 @@ class Balancer:
         return None if found is None else max(SOONEST, found)
 
     def _group(self, plan: Plan) -> Equals:
-        known = self._equals.get(id(plan))
-        if known is not None:
-            return known
-        if len(self._equals) >= _PLANS:
-            self._equals.clear()
         targets = equals(plan)
         names = [target.deployment for target in targets]
-        found = Equals(plan, targets, [self._worlds.deployments[name] for name in names], names)
-        self._equals[id(plan)] = found
-        return found
+        return Equals(targets, [self._worlds.deployments[name] for name in names], names)
 
     def _pick(self, call: Call, group: Equals, load: list[float], *, sticky: bool) -> int:
         draws = (clock.uniform(), clock.uniform())

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from dataclasses import replace
 from math import ceil
 from typing import Protocol
 
@@ -91,7 +90,7 @@ class Engine:
             spent = self._runs.seen(who.run, call.started)
             if policy.run_cost is not None:
                 left = policy.run_cost - spent.cost
-                call.identity = replace(who, budget=left if who.budget is None else min(who.budget, left))
+                call.identity = who._replace(budget=left if who.budget is None else min(who.budget, left))
             if policy.run_time is not None:
                 call.deadline = min(call.deadline, spent.began + policy.run_time)
                 if call.deadline <= call.started:
@@ -303,7 +302,8 @@ class Engine:
         names = ", ".join(dict.fromkeys(failed.target.deployment for failed in found.failures))
         error: GatewayError = UpstreamFailed(f"{names}: {fault.message}.", hint=cure(fault))
         if fault.error_type == "timeout":
-            error = DeadlineExceeded(f"{names}: {fault.message}.", hint="Raise x-request-timeout or the ttft_limit.")
+            limit = "ttft_limit" if record.call.stream else "answer_limit"
+            error = DeadlineExceeded(f"{names}: {fault.message}.", hint=f"Raise x-request-timeout or the {limit}.")
         error.retry_after = _wait(journey)
         if fault.error_type == Overloaded.error_type:
             error = Overloaded(f"{names}: {fault.message}.", hint="Try again in a moment.", retry_after=1.0)
@@ -330,7 +330,8 @@ class Engine:
             record.outcome = "hedged"
         elif len(record.attempts) > 1:
             record.outcome = "fell_back" if len(deployments) > 1 else "retried"
-        if record.call.identity.run and (cost := record.cost):
+        cost = record.cost if record.cost is not None else record.guessed_cost  # better an estimate than nothing
+        if record.call.identity.run and cost:
             self._runs.spend(record.call.identity.run, cost)
         self._learn(journey)
 

@@ -80,6 +80,7 @@ def receipt(record: Record, attempt: Attempt) -> str:
             "completion_tokens": usage.output_tokens,
             "cached_tokens": usage.cached_tokens,
         },
+        **_estimated(record, attempt),
         "model": attempt.target.model,
         "ttft": attempt.ttft,
         "budget_remaining": usd(budget - cost) if budget is not None and cost is not None else None,
@@ -87,11 +88,21 @@ def receipt(record: Record, attempt: Attempt) -> str:
     return orjson.dumps(found).decode()
 
 
+def _estimated(record: Record, attempt: Attempt) -> dict[str, object]:
+    """What stands in for what no provider reported; nothing when it reported all."""
+    guess, cost = attempt.guess, record.guessed_cost
+    if guess is None:
+        return {}
+    tokens = {"prompt_tokens": guess.input_tokens, "completion_tokens": guess.output_tokens}
+    return {"estimated": {"cost": usd(cost) if cost is not None else None, **tokens}}
+
+
 def priced(record: Record) -> dict[str, str]:
-    """What the call has cost so far, and what is left, as far as it is known."""
+    """What the call has cost so far, and what is left, as far as it is known; a cost that is an estimate has a name of its own."""
     cost, budget = record.cost, record.call.identity.budget
     if cost is None:
-        return {}
+        guessed = record.guessed_cost
+        return {} if guessed is None else {"x-fw-estimated-cost": usd(guessed)}
     found = {"x-fw-cost": usd(cost)}
     if budget is not None:
         found["x-fw-budget-remaining"] = usd(budget - cost)

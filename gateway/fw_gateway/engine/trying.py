@@ -25,6 +25,8 @@ BUSY = Fault(Overloaded.error_type, "as many calls are under way there as it can
 """It was not asked: no failure of its own."""
 PRIORITY = {"low": 1, "normal": 0, "high": -1}
 """A policy's word -> vLLM's number: lower goes first."""
+_KEY = frozenset({"401", "403"})
+"""What an upstream says of a key that it does not take: who has been given the same key says the same."""
 _AGAIN = frozenset({"connection_error", "500", "502", "503", "504", "stream_interrupted"})
 
 
@@ -51,7 +53,9 @@ class Trying:
             return Failed(target, Fault("budget_exceeded", "the run's budget is spent"), retryable=False)
         if ask.hedge and not self._may_hedge(target):
             return Quiet()
-        refused = None if ask.hedge else self._refused(journey, ask)
+        refused = journey.fault if self._key_refused(journey, target) else None
+        if refused is None and not ask.hedge:
+            refused = self._refused(journey, ask)
         if refused is not None:
             return Failed(target, refused)
         again = not (plan is not None and plan.explored and target == plan.targets[0])  # one try, paid from its purse
@@ -74,6 +78,19 @@ class Trying:
                 return Failed(target, found, retryable=found.retryable)
             journey.backoff = pause
             await asyncio.sleep(pause)
+
+    def _key_refused(self, journey: Journey, target: Target) -> bool:
+        """Whether this call has seen the provider refuse the very key that this target would be asked with.
+
+        401 is about the key, whatever is asked; 403 may be about the model, so another model may still be asked.
+        """
+        endpoint = self._endpoints[target.deployment]
+        refusals = (one.attempt for one in journey.tries if one.attempt.error_type in _KEY)
+        before = ((self._endpoints[one.target.deployment], one.error_type) for one in refusals)
+        return any(
+            _same_key(other, endpoint) and (said == "401" or _together(other.target, endpoint.target))
+            for other, said in before
+        )
 
     def _may_hedge(self, target: Target) -> bool:
         """Whether a second request may go there, beside one that is slow."""
@@ -200,6 +217,13 @@ class Trying:
         pace = self._worlds.deployments[one.attempt.target.deployment].pace
         if now - one.attempt.started > pace.seconds(now, stream=one.call.stream):
             pace.add(now - one.attempt.started, now, stream=one.call.stream, size=len(one.call.body))
+
+
+def _same_key(one: Endpoint, other: Endpoint) -> bool:
+    """Whether one provider knows both by one key. Where there is none, none can be refused."""
+    if one.key is None or other.key is None or one.row is not other.row:
+        return False
+    return one.key.reveal() == other.key.reveal()
 
 
 def _together(one: Target, other: Target) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from fw_gateway.ledger.purses import Entry
+from fw_gateway.ledger.rows import GUESSED
 from fw_gateway.values import Record
 from fw_policies.model import Plan
 
@@ -27,12 +28,19 @@ class Decision:
 
     @property
     def actual(self) -> dict[str, Any]:
-        """What became of it, in the shape that `fw_policies.explain` takes."""
+        """What became of it, in the shape that `fw_policies.explain` takes; `estimated` names what nobody reported."""
         names = ("status", "outcome", "cost", "latency", "ttft", "input_tokens", "output_tokens")
         found = {name: self.row[name] for name in names}
         found["quality"] = dict(self.quality)
-        found["attempts"] = [dict(attempt) for attempt in self.attempts]
-        return found
+        found["attempts"] = [_with_guesses(attempt, attempt.get("guessed") or {}) for attempt in self.attempts]
+        return _with_guesses(found, {name: self.row[f"guessed_{name}"] for name in GUESSED})
+
+
+def _with_guesses(known: Mapping[str, Any], guesses: Mapping[str, int | None]) -> dict[str, Any]:
+    """What is known, with estimates where they are needed, and their names as `estimated`."""
+    needed = {name: guess for name, guess in guesses.items() if guess is not None and guess != known[name]}
+    found = {name: value for name, value in known.items() if name != "guessed"}
+    return {**found, **needed, "estimated": [name for name in GUESSED if name in needed]}
 
 
 @dataclass(frozen=True, slots=True)

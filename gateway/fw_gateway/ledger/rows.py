@@ -13,7 +13,7 @@ CALL_COLUMNS = (
     "task", "attempt", "labels", "key_id", "model", "stream", "embedded", "plan", "propensity", "explored", "status", "outcome",
     "error_type", "served_model", "served_deployment", "latency", "ttft", "routing", "input_tokens", "output_tokens",
     "cached_tokens", "cache_write_tokens", "reasoning_tokens", "cost", "attempts", "shadow_of",
-    "text", "by_text",
+    "text", "by_text", "guessed_input_tokens", "guessed_output_tokens", "guessed_cost",
 )  # fmt: skip
 
 INSERT_CALL = f"INSERT OR IGNORE INTO calls ({', '.join(CALL_COLUMNS)}) VALUES ({', '.join('?' * len(CALL_COLUMNS))})"  # noqa: S608
@@ -75,7 +75,22 @@ def call_row(record: Record, digest: str | None, text: bytes | None = None) -> t
         None if call.shadow is None else call.shadow.decision_id,
         text,
         None if plan is None else int(plan.by_text is not None),
+        *_guessed(record),
     )
+
+
+def _guessed(record: Record) -> tuple[int | None, ...]:
+    """Tokens in and out, and cost, over all attempts with their estimates; None: nothing of it is estimated."""
+    if all(attempt.guess is None for attempt in record.attempts):
+        return (None, None, None)
+    found: list[int | None] = []
+    for name in GUESSED[:2]:
+        known = [
+            (getattr(one.usage, name, None), getattr(one.guess or one.usage, name, None)) for one in record.attempts
+        ]
+        guessed = any(_stored(reported) is None and with_guess is not None for reported, with_guess in known)
+        found.append(sum(_stored(with_guess) or 0 for _, with_guess in known) if guessed else None)
+    return (*found, record.guessed_cost)
 
 
 def plan_row(plan: Plan, digest: str, body: bytes) -> tuple[Any, ...]:
@@ -93,6 +108,8 @@ def _spread(plan: Plan) -> tuple[float | None, ...]:
     return (*found.get("cost", (None, None)), *found.get("latency", (None, None)))
 
 
+GUESSED = ("input_tokens", "output_tokens", "cost")
+"""What may be an estimate."""
 _USAGE = ("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens")
 
 
@@ -124,7 +141,7 @@ def _stored(value: int | None) -> int | None:
 def _attempt(attempt: Attempt, record: Record) -> dict[str, Any]:
     """One attempt, in the shape that `fw_policies.explain` takes. Nothing a provider wrote is in it."""
     usage = attempt.usage
-    return {
+    found: dict[str, Any] = {
         "number": attempt.number,
         "reason": attempt.reason,
         "model": attempt.target.model,
@@ -142,3 +159,7 @@ def _attempt(attempt: Attempt, record: Record) -> dict[str, Any]:
         "check": attempt.check,
         "accepted": attempt.accepted,
     }
+    if attempt.guess is not None:
+        guessed = (_stored(attempt.guess.input_tokens), _stored(attempt.guess.output_tokens), attempt.guessed_cost)
+        found["guessed"] = dict(zip(GUESSED, guessed, strict=True))
+    return found

@@ -100,6 +100,11 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE calls ADD COLUMN text BLOB;          -- what was said, embedded: digest (4 bytes), numbers; NULL: not kept
     ALTER TABLE calls ADD COLUMN by_text INTEGER;    -- 1: its plan gives each call an arm by its text
     """,
+    """
+    ALTER TABLE calls ADD COLUMN guessed_input_tokens INTEGER;   -- with estimates for what no provider reported; NULL: none was needed, or
+    ALTER TABLE calls ADD COLUMN guessed_output_tokens INTEGER;  -- possible. What is learnt comes from the columns without `guessed`
+    ALTER TABLE calls ADD COLUMN guessed_cost INTEGER;           -- nano-USD
+    """,
 )
 
 

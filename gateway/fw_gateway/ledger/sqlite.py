@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from fw_gateway import clock
+from fw_gateway.lasting import Lasting
 from fw_gateway.ledger import history, plans, purses, rows, schema, walks
 from fw_gateway.ledger.port import Decision, LedgerError, Report, Served, Stored, Trust
 from fw_gateway.ledger.purses import Entry
@@ -31,8 +32,6 @@ _BUSY = 5.0
 """Seconds to wait for another process that is writing."""
 
 _SNAPSHOT = "SELECT body FROM statistics WHERE name = 'current'"
-_REMEMBERED = 512
-"""Plans whose digest is remembered by the object itself."""
 
 
 class SqliteLedger:
@@ -51,7 +50,9 @@ class SqliteLedger:
         self._texts = texts
         self._lost = 0
         self._complained = False
-        self._digests: dict[int, tuple[Plan, str]] = {}
+        self._new: list[tuple[Any, ...]] = []
+        """Rows of plans that are not in the file yet."""
+        self._digests = Lasting(self._packed)
         try:
             if not self.path.parent.exists():
                 self.path.parent.mkdir(parents=True, mode=0o700)
@@ -81,15 +82,18 @@ class SqliteLedger:
         """Keep one row per record, all in one transaction. A failure is counted, said once, and ends nothing."""
         try:
             with self._lock:
-                new_plans: list[tuple[Any, ...]] = []
                 calls = [
-                    rows.call_row(record, self._digest(record.plan, new_plans), self._texts(record))
+                    rows.call_row(
+                        record, None if record.plan is None else self._digests[record.plan], self._texts(record)
+                    )
                     for record in records
                 ]
                 with _transaction(self._connection) as connection:
-                    connection.executemany(rows.INSERT_PLAN, new_plans)
+                    connection.executemany(rows.INSERT_PLAN, self._new)
                     connection.executemany(rows.INSERT_CALL, calls)
+                self._new.clear()
         except sqlite3.Error as fault:
+            self._new.clear()
             self._digests.clear()  # the plans of this group are not in the file either
             self._lost += len(records)
             if not self._complained:
@@ -247,18 +251,10 @@ class SqliteLedger:
         finally:
             connection.close()
 
-    def _digest(self, plan: Plan | None, new: list[tuple[Any, ...]]) -> str | None:
-        """The plan's digest; a plan seen for the first time is added to `new`."""
-        if plan is None:
-            return None
-        found = self._digests.get(id(plan))
-        if found is not None:
-            return found[1]
+    def _packed(self, plan: Plan) -> str:
+        """The digest of a plan that was not seen before; its row is written with the calls that have it."""
         digest, body = plans.pack(plan)
-        if len(self._digests) >= _REMEMBERED:
-            self._digests.clear()
-        self._digests[id(plan)] = (plan, digest)  # held here, so that its id cannot become another's
-        new.append(rows.plan_row(plan, digest, body))
+        self._new.append(rows.plan_row(plan, digest, body))
         return digest
 
 

@@ -13,6 +13,7 @@ from aiohttp.typedefs import Handler
 from fw_gateway import clock
 from fw_gateway.errors import BadRequest, GatewayError, Internal, UnknownRoute, WrongMethod, written
 from fw_gateway.middleware import shape
+from fw_gateway.middleware.answer import BODILESS, Answer
 from fw_gateway.middleware.auth import Gate
 from fw_gateway.middleware.limits import Limits, SlowBody
 from fw_gateway.middleware.sparing import Sparing
@@ -125,34 +126,48 @@ async def _dismiss(request: web.Request, response: web.Response) -> web.Response
 
 
 def _address(request: web.Request) -> tuple[str, int]:
+    """Where the client reached us."""
+    known = getattr(request.protocol, "address", None)
+    if known is not None:
+        return known  # type: ignore[no-any-return]
     transport = request.transport
-    found = transport.get_extra_info("sockname") if transport is not None else None
+    return address_of(transport) if transport is not None else ("", 0)
+
+
+def address_of(transport: asyncio.BaseTransport) -> tuple[str, int]:
+    """The local end of a connection; empty for one that has no address."""
+    found = transport.get_extra_info("sockname")
     return (str(found[0]), int(found[1])) if isinstance(found, tuple) and len(found) >= 2 else ("", 0)
 
 
 async def respond(request: web.Request, reply: Reply, name: str) -> web.StreamResponse:
     """Write a reply; a stream is closed whatever happens to the client."""
-    headers = reply.headers
+    headers, body = reply.headers, reply.body
     headers.setdefault("x-request-id", name)
     headers["Server"] = SERVER
-    for header, value in headers.items():
-        if not value.isprintable():  # a name out of the request, or whatever an upstream calls its content
+    if not "".join(headers.values()).isprintable():
+        for header, value in headers.items():  # a name out of the request, or whatever an upstream calls its content
             headers[header] = "".join([sign if sign.isprintable() else "?" for sign in value])
-    body = reply.body
     if isinstance(body, bytes):
-        return web.Response(status=reply.status, headers=headers, body=body)
-    response = web.StreamResponse(status=reply.status, headers=headers)
+        if reply.status in BODILESS:
+            return web.Response(status=reply.status, headers=headers)
+        return Answer(reply.status, headers, body)
+    answer = Answer(reply.status, headers)
     try:
-        await response.prepare(request)
+        await answer.prepare(request)
         async for data in body:
             if data:
-                await response.write(data)
-        await response.write_eof()
+                answer.put(data)
+                await answer.drained()
+        await answer.write_eof()
+    except ConnectionError:  # the client is gone: there is nobody to tell, and nothing to tell of
+        answer.over = True
+        request.protocol.force_close()
     finally:
         closer = getattr(body, "aclose", None)
         if closer is not None:
             await closer()
-    return response
+    return answer
 
 
 def refuse(request: web.Request, error: GatewayError, name: str, route: str = "") -> web.Response:

@@ -19,7 +19,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from fw_gateway.errors import BadRequest, written
-from fw_gateway.middleware.border import straight
+from fw_gateway.middleware.border import address_of, straight
 
 LOOKS = 8
 """How often a connection is looked at within the shortest limit: it is closed up to an eighth of that before its time, never after."""
@@ -56,13 +56,15 @@ LATE = _answer("408 Request Timeout", "request_timeout", "The headers did not ar
 class Connection(web.RequestHandler):
     """One connection, which knows what it is waiting for."""
 
-    __slots__ = ("_began", "_channel", "_mark", "_marked", "_partial", "_payload", "_resumed", "counted")
+    __slots__ = ("_began", "_channel", "_mark", "_marked", "_partial", "_payload", "_resumed", "address", "counted")
 
     def __init__(self, door: "Door", **options: Any) -> None:
         """`options` are aiohttp's own."""
         super().__init__(door, **options)
         self.counted = ""
         """The origin it is counted under; empty: it was refused."""
+        self.address: tuple[str, int] = "", 0
+        """The local end."""
         self._channel: asyncio.Transport | None = None
         self._payload: Any = None
         self._began: float | None = None
@@ -78,6 +80,7 @@ class Connection(web.RequestHandler):
         """Let it in, or answer that the house is full."""
         channel = self.transport = self._channel = cast("asyncio.Transport", transport)
         self._began = self._loop.time()
+        self.address = address_of(channel)
         if cast("Door", self._manager).enter(self, channel):
             super().connection_made(transport)
         else:

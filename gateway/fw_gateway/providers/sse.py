@@ -65,6 +65,8 @@ class Frames:
 
 def fields_of(event: str) -> tuple[str, str | None]:
     """Name and `data` of one event; None when it has no data."""
+    if event.startswith("data: ") and "\r" not in event and event.find("\n") == len(event) - 2:
+        return "", event[6:-2]  # as most are
     name, data = "", []
     for line in _LINE.split(event.removeprefix("\ufeff")):
         field, _, value = line.partition(":")

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final
 
 import orjson
 
+from fw_gateway.providers.likeness import Likeness
 from fw_gateway.providers.sse import BOUNDARY, MAX_EVENT, fields_of
 from fw_gateway.values import Usage
 
@@ -40,7 +41,7 @@ class Watcher:
     """
 
     __slots__ = (
-        "_ended", "_head", "_rest", "chunks", "error", "id", "model", "problem", "started", "terminator", "usage",
+        "_ended", "_head", "_likeness", "_rest", "chunks", "error", "id", "model", "problem", "started", "terminator", "usage",
     )  # fmt: skip
 
     MARKED: ClassVar[bool] = True
@@ -54,6 +55,7 @@ class Watcher:
         self._rest = b""
         self._head: list[bytes] = []
         self._ended = False
+        self._likeness = Likeness()
         self.started = False
         """The first content has come; from here on the stream is the client's."""
         self.chunks = 0
@@ -135,7 +137,18 @@ class Watcher:
             self._head.clear()
 
     def _dull(self, ready: bytes, position: int) -> int:
-        """Where the next event of interest begins; everything before it is counted and may go as it is."""
+        """Where the next event that may be of interest begins; everything before it is counted and may go as it is."""
+        likeness = self._likeness
+        end, count = likeness.run(ready, position)
+        if not count and likeness.willing and not ready.startswith(b":", position):
+            event = ready[position : ready.index(b"\n\n", position) + 2]
+            if not self._dull_event(event):
+                return position
+            likeness.learn(event)
+            end, count = likeness.run(ready, position)
+        if count:
+            self.chunks += count
+            return end
         start = self._interest(ready, position)
         if start < len(ready):
             boundary = ready.rfind(b"\n\n", position, start)

@@ -52,6 +52,7 @@ class Worlds:
         self._priors = priors(config.policies, [endpoint.target for endpoint in config.endpoints])
         self.deployments: dict[str, Deployment] = {e.target.deployment: Deployment() for e in config.endpoints}
         self._budgets: dict[tuple[str, str], RetryBudget] = {}
+        self._models = {e.target.deployment: e.target.model for e in config.endpoints}
         self._limits = {e.target.deployment: max(e.ttft_limit, e.stall_limit) for e in config.endpoints}
         self._blocked = {name: _exclusion(reason) for name, reason in config.blocked.items()}
         self._replicas = _replicas(config)
@@ -144,13 +145,15 @@ class Worlds:
             if record.call.operation not in LEARNT:
                 continue
             self._timed(agent, step, attempt, now, failed=failed)
+            # Of a model that any name is passed on to, the name is the caller's: plans and their estimates know the configured one.
+            model = self._models.get(attempt.target.deployment, attempt.target.model)
             usage = attempt.usage
             latency = (attempt.ended or now) - attempt.started
             self.statistics.observe(
                 Observation(
                     agent=agent,
                     step=step,
-                    model=attempt.target.model,
+                    model=model,
                     deployment=attempt.target.deployment,
                     ok=attempt.outcome in {"success", "rejected"},
                     ttft=attempt.ttft,
@@ -165,7 +168,7 @@ class Worlds:
                 )
             )
             if attempt.accepted is not None:
-                self._judged(OutcomeSeen(agent, step, attempt.target.model, ACCEPTED, float(attempt.accepted)))
+                self._judged(OutcomeSeen(agent, step, model, ACCEPTED, float(attempt.accepted)))
         self._changed = self.dirty = True
 
     def _counted(self, agent: str, step: str) -> tuple[str, str]:

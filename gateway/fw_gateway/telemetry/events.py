@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from fw_gateway.lasting import Lasting
 from fw_gateway.telemetry import attributes, spans
 from fw_gateway.telemetry.otlp import INFO, WARN, Event, Fragment, Value
 from fw_gateway.telemetry.spans import Rendered
@@ -53,7 +54,7 @@ class Events:
 
     def __init__(self) -> None:
         """Nothing is remembered yet."""
-        self._plans = spans.ByIdentity[Plan, Fragment](decision_body)
+        self._plans = Lasting[Plan, Fragment](decision_body)
 
     def events(self, record: Record, rendered: Rendered[Any]) -> list[Event]:
         """Everything that is to be logged of one call, in order of time."""

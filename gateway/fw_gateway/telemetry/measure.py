@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from functools import cached_property
 
+from fw_gateway.lasting import Lasting
 from fw_gateway.telemetry import attributes, metrics, spans
 from fw_gateway.telemetry.metrics import Labels, Metrics, Series
 from fw_gateway.values import Attempt, Call, Record
@@ -100,8 +101,8 @@ class Measurer:
         self._ratio = tables.table(metrics.ESTIMATE_ERROR)
         self._calls: dict[Labels, _Calls] = {}
         self._attempts: dict[Labels, _Attempts] = {}
-        self._costs = spans.ByIdentity[Target, Series](self._cost)
-        self._plans = spans.ByIdentity[Plan, _Planned](self._planned)
+        self._costs = Lasting[Target, Series](self._cost)
+        self._plans = Lasting[Plan, _Planned](self._planned)
 
     def record(self, record: Record, *, sampled: bool) -> None:
         """Count everything there is to count in one call."""

@@ -5,36 +5,14 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from fw_gateway import clock
+from fw_gateway.lasting import Lasting
 from fw_gateway.telemetry import attributes
 from fw_gateway.telemetry.otlp import CLIENT, INTERNAL, SERVER, Fragment, Link, Span, Value
 from fw_gateway.values import Attempt, Call, Record
 from fw_policies.model import Plan, Target
 
-Key = TypeVar("Key")
 Made = TypeVar("Made")
 Made_co = TypeVar("Made_co", covariant=True)
-
-
-class ByIdentity(Generic[Key, Made]):
-    """What was made of an object, remembered by the object itself (plans and targets live long and are shared by calls)."""
-
-    __slots__ = ("_kept", "_limit", "_make")
-
-    def __init__(self, make: Callable[[Key], Made], limit: int = 1024) -> None:
-        """At most `limit` objects are remembered, then all are forgotten."""
-        self._make = make
-        self._limit = limit
-        self._kept: dict[int, tuple[Key, Made]] = {}
-
-    def __getitem__(self, key: Key) -> Made:
-        found = self._kept.get(id(key))
-        if found is not None:
-            return found[1]  # the object is held here, so its id cannot have been given to another
-        if len(self._kept) >= self._limit:
-            self._kept.clear()
-        made = self._make(key)
-        self._kept[id(key)] = (key, made)
-        return made
 
 
 class ByKey:
@@ -104,13 +82,12 @@ class Renderer:
         """`providers`: our name of a provider -> `gen_ai.provider.name`; `prices`: version of the price table."""
         self._prices = prices
         self._providers = providers
-        self._routes = ByIdentity[Plan, Fragment](
+        self._routes = Lasting[Plan, Fragment](
             lambda plan: Fragment(attributes.route_attributes(plan, version=version))
         )
-        self._estimates = ByIdentity[Plan, Fragment](lambda plan: Fragment(attributes.estimated(plan)))
+        self._estimates = Lasting[Plan, Fragment](lambda plan: Fragment(attributes.estimated(plan)))
         self._targets = {
-            operation: ByIdentity[Target, Fragment](self._target_maker(operation))
-            for operation in attributes.OPERATIONS
+            operation: Lasting[Target, Fragment](self._target_maker(operation)) for operation in attributes.OPERATIONS
         }
         self._http = ByKey()
         self._who = ByKey()

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from fw_policies.explaining.numbers import money, seconds, tokens
-from fw_policies.explaining.text import NAMES, title
+from fw_policies.explaining.numbers import money, seconds
+from fw_policies.explaining.text import NAMES, about, title, used
 
 SUMMED = ("input_tokens", "output_tokens", "cost")
 
@@ -38,6 +38,8 @@ def _totals(decisions: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     for name in SUMMED:
         values = [actual[name] for actual in actuals]
         found[name] = None if None in values or not values else sum(values)
+    guessed = {name for actual in actuals for name in actual.get("estimated", ())}
+    found["estimated"] = [name for name in SUMMED if name in guessed and found[name] is not None]
     found["failed"] = sum(actual["outcome"] == "failed" for actual in actuals)
     return found
 
@@ -46,13 +48,14 @@ def run_text(found: Mapping[str, Any]) -> str:
     """The run for a terminal."""
     name = f"{found['agent'] or 'run'}"
     head = (
-        f"{name}   run {found['run']}   {found['calls']} calls   {seconds(found['latency'])}   {money(found['cost'])}"
+        f"{name}   run {found['run']}   {found['calls']} calls   {seconds(found['latency'])}   "
+        f"{about(found, 'cost', money)}"
     )
     lines = [head, *_steps(found["steps"])]
-    used = f"{tokens(found['input_tokens'])} → {tokens(found['output_tokens'])} tokens"
     lines += [
         "",
-        f"{'total':<10}  {used}   {money(found['cost'])}" + (f"   {found['failed']} failed" if found["failed"] else ""),
+        f"{'total':<10}  {used(found)}   {about(found, 'cost', money)}"
+        + (f"   {found['failed']} failed" if found["failed"] else ""),
     ]
     if found["excluded"]:
         lines.append(f"{'rejected':<10}  {len(found['excluded'])} of the other targets:")
@@ -66,7 +69,7 @@ def run_text(found: Mapping[str, Any]) -> str:
 def _steps(steps: list[Mapping[str, Any]]) -> Iterator[str]:
     for number, step in enumerate(steps):
         last = number == len(steps) - 1
-        yield f"{'└─' if last else '├─'} {step['step']:<22} {seconds(step['latency']):>9}   {money(step['cost'])}"
+        yield f"{'└─' if last else '├─'} {step['step']:<22} {seconds(step['latency']):>9}   {about(step, 'cost', money)}"
         stem = "   " if last else "│  "
         for index, decision in enumerate(step["decisions"]):
             end = index == len(step["decisions"]) - 1
@@ -83,15 +86,15 @@ def _decision(decision: Mapping[str, Any], first: str, rest: str) -> Iterator[st
     actual = decision["actual"]
     if actual is None:
         return
-    line = f"actual    latency {seconds(actual['latency'])}   ttft {seconds(actual['ttft'])}   cost {money(actual['cost'])}"
+    line = f"actual    latency {seconds(actual['latency'])}   ttft {seconds(actual['ttft'])}   "
+    line += f"cost {about(actual, 'cost', money)}"
     yield f"{rest}{line}"
     for number, attempt in enumerate(actual["attempts"]):
         branch = "└─" if number == len(actual["attempts"]) - 1 else "├─"
         state = (
             attempt["outcome"] if attempt["outcome"] == "success" else f"{attempt['outcome']} {attempt['error_type']}"
         )
-        used = f"{tokens(attempt['input_tokens'])} → {tokens(attempt['output_tokens'])} tokens"
-        yield f"{rest}{branch} {attempt['number']} {attempt['deployment']}   {state}   {seconds(attempt['latency'])}   {used}"
+        yield f"{rest}{branch} {attempt['number']} {attempt['deployment']}   {state}   {seconds(attempt['latency'])}   {used(attempt)}"
 
 
 def _mean(found: Mapping[str, Any] | None, form: Any) -> str:

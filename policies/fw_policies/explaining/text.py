@@ -1,6 +1,6 @@
 """EXPLAIN as text, from the mapping alone: who serves, what is expected beside what happened, what was rejected and why."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fw_policies.explaining.numbers import FORMS, UNKNOWN, interval, money, pace, seconds, tokens
@@ -154,14 +154,26 @@ def _actual(measure: str, actual: Mapping[str, Any], found: Mapping[str, Any]) -
         known = actual.get("quality") or {}
         return ", ".join(f"{name} {value:g}" for name, value in known.items()) or "no outcome yet"
     if measure == "cost":
-        used = f"{tokens(actual['input_tokens'])} → {tokens(actual['output_tokens'])} tokens"
-        return f"{money(actual['cost'])}   {used}" if actual["input_tokens"] is not None else money(actual["cost"])
+        cost = about(actual, "cost", money)
+        return f"{cost}   {used(actual)}" if actual["input_tokens"] is not None else cost
     return _pace(actual) if measure == "tpot" else seconds(actual[measure])
+
+
+def about(found: Mapping[str, Any], name: str, form: Callable[[Any], str]) -> str:
+    """A figure; one that is an estimate, because nobody reported it, with a sign before it."""
+    return f"≈ {form(found[name])}" if name in found.get("estimated", ()) else form(found[name])
+
+
+def used(found: Mapping[str, Any]) -> str:
+    """Tokens in and out."""
+    return f"{about(found, 'input_tokens', tokens)} → {about(found, 'output_tokens', tokens)} tokens"
 
 
 def _pace(actual: Mapping[str, Any]) -> str:
     """Seconds per token of a call that one attempt answered; of several nothing is known."""
     count, first = actual["output_tokens"], actual["ttft"]
+    if "output_tokens" in actual.get("estimated", ()):
+        return UNKNOWN
     if count is None or first is None or len(actual["attempts"]) != 1:
         return UNKNOWN
     return pace(max(0.0, actual["latency"] - first) / max(1, count - 1))

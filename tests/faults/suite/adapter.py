@@ -83,6 +83,9 @@ class Adapter:
                 url=url,
                 ttft=group.ttft or self.seconds("ttft", 10),
                 stall=group.stall or self.seconds("stall", 60),
+                whole=Template(parts.get("whole", "")).substitute(ttft=group.ttft or self.seconds("ttft", 10))
+                if group.whole
+                else "",
                 at_once=group.at_once,
                 speaks=parts.get("chat" if group.translated else "all", ""),
                 provider=parts.get("own" if group.own else "hosted", ""),

@@ -36,6 +36,8 @@ class Group:
     """Seconds to the first content; None: as the adapter says."""
     stall: float | None = None
     """Seconds between events; None: as the adapter says."""
+    whole: bool = False
+    """The limit for the first content is one for answers that are not streamed too, where the gateway can be told."""
     at_once: int = 2500
     """Calls at once, where the gateway can be told."""
     translated: bool = False

@@ -1,5 +1,6 @@
 """A process tree as the system sees it: memory, processor time, descriptors."""
 
+import asyncio
 import os
 import time
 from contextlib import suppress
@@ -35,6 +36,17 @@ def cpu(pid: int) -> float:
             for task in Path(f"/proc/{one}/task").iterdir():
                 total += int((task / "schedstat").read_text().split()[0])
     return total / 1e9
+
+
+async def quiet(pid: int, seconds: float = 2.0) -> None:
+    """Return when the tree rests (what earlier requests left to do is done, and is not counted with the next one), or when time is over."""
+    end, before = time.monotonic() + seconds, cpu(pid)
+    while time.monotonic() < end:
+        await asyncio.sleep(0.05)
+        now = cpu(pid)
+        if now - before < 0.001:
+            return
+        before = now
 
 
 def descriptors(pid: int) -> int:

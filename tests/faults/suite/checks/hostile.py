@@ -131,6 +131,7 @@ async def json_limits(bench: Bench) -> Finding:
     wrong, costs = [], []
     for name, body in corpus(bench.model("ok")).items():
         data = raw.request(PATHS[0], body, *bench.lines())
+        await process.quiet(bench.pid)
         before = process.cpu(bench.pid)
         reply = await talk(bench.port, data, wait=5.0)
         costs.append(process.cpu(bench.pid) - before)

@@ -57,7 +57,7 @@ async def short(bench: Bench) -> Finding:
     return judged(after <= before + 2, measured, "not back to where it was")
 
 
-@check(6, "soak", stage="L", groups={"trio": TRIO})
+@check(6, "soak", stage="L", groups={"trio": TRIO}, limit=180)
 async def soak(bench: Bench) -> Finding:
     """Thirty minutes of mixed faults: memory grows by at most 1 % in 10 minutes."""
     minutes = float(bench.shared.get("minutes", 0))
@@ -70,6 +70,7 @@ async def soak(bench: Bench) -> Finding:
     while time.monotonic() - began < minutes * 60:
         count += await mixed(bench, 30.0)
         samples.append((time.monotonic() - began, bench.rss()))
+        print(f"{samples[-1][0] / 60:5.1f} min  {count:7} requests  {samples[-1][1] / 2**20:.2f} MiB", flush=True)
     after, last = await settled(bench)
     slope = slope_of(samples) * 600 / base
     memory = f"memory {slope:+.1%} in 10 min ({base >> 20} -> {last >> 20} MiB)"

@@ -246,7 +246,8 @@ async def usage_once(bench: Bench) -> Finding:
         row = await bench.ledger(reply)
         (attempt,) = await bench.seen(reply.nonce)
         truth = attempt["usage"] or {}
-        got = (row or {}).get(names["input"]), (row or {}).get(names["output"])
+        guessed = _guessed(bench, row or {})
+        got = tuple(None if names[one] in guessed else (row or {}).get(names[one]) for one in ("input", "output"))
         expected = truth.get("prompt_tokens"), truth.get("completion_tokens")
         if got != expected:
             wrong.append(f"{mode}{'' if stream else ' (whole)'}: ledger {got}, upstream {expected}")
@@ -255,17 +256,27 @@ async def usage_once(bench: Bench) -> Finding:
 
 @check(31, "missing")
 async def usage_missing(bench: Bench) -> Finding:
-    """A stream without any usage is booked as an estimate, and flagged as one."""
-    reply = await bench.ask("usage_none", stream=True)
-    row = await bench.ledger(reply)
-    if row is None:
-        return absent("no ledger row")
-    names = bench.adapter.given["ledger"]
-    figure, flagged = row.get(names["output"]), "estimat" in str(row)
-    measured = f"ledger says {figure}, {'flagged' if flagged else 'no flag'}"
-    return judged(
-        bool(figure) and flagged, measured, "unknown stays unknown: no estimate is booked", safe=figure is None
-    )
+    """An answer without any usage is booked as an estimate, and flagged as one; what was reported is not."""
+    names, found, wrong = bench.adapter.given.get("ledger") or {}, {}, []
+    for mode, stream in (("usage_none", True), ("usage_none", False), ("ok", True)):
+        reply = await bench.ask(mode, stream=stream)
+        row = await bench.ledger(reply)
+        if row is None:
+            return absent("no ledger row")
+        (attempt,) = await bench.seen(reply.nonce)
+        missing = not attempt["usage"]
+        guessed, figure = _guessed(bench, row), row.get(names["output"])
+        flags = [one for one in ("input", "output", "cost") if names[one] in guessed]
+        found[f"{mode}{'' if stream else ' (whole)'}"] = f"{figure}, {'flagged' if flags else 'no flag'}"
+        if missing != bool(flags) or (missing and not (len(flags) == 3 and figure and 20 <= figure <= 180)):
+            wrong.append(f"{mode}: {names['output']} {figure}, flags {flags}")
+    measured = "; ".join(f"{mode}: {said}" for mode, said in found.items())
+    return judged(not wrong, measured, "; ".join(wrong), safe=all("None" in one for one in wrong))
+
+
+def _guessed(bench: Bench, row: dict[str, Any]) -> list[str]:
+    """Which figures of a ledger's row are said to be estimates."""
+    return list(row.get((bench.adapter.given.get("ledger") or {}).get("estimated", ""), ()) or ())
 
 
 @check(31, "hidden")
