@@ -177,7 +177,9 @@ options: dict[str, Strategy] = {
     "safety_identifier": words,
     "prompt_cache_key": words,
     "truncation": st.sampled_from(["auto", "disabled", None]),
-    "include": st.lists(st.sampled_from(["reasoning.encrypted_content", "message.output_text.logprobs"]), max_size=2),
+    "include": st.lists(
+        st.sampled_from(["reasoning.encrypted_content", "message.output_text.logprobs"]), max_size=2, unique=True
+    ),
     "store": st.booleans(),
     "metadata": st.one_of(st.dictionaries(name, words, max_size=2), st.none()),
     "service_tier": st.sampled_from(["auto", "default", "flex", None]),
