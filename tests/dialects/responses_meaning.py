@@ -24,11 +24,8 @@ _SILENT: Body = {
 }
 
 
-def request(body: Body, *, join: bool = False, gone: Sequence[str] = ()) -> Body:
-    """A request; its input is one row of parts and calls, wherever turns and messages begin.
-
-    `join`: refusals in a row are one; what stood between them and is `gone` does not part them.
-    """
+def request(body: Body, *, join: bool = False) -> Body:
+    """A request; its input is one row of parts and calls, wherever turns and messages begin. `join`: refusals in a row are one."""
     body = _without(copy.deepcopy(body), _SILENT)
     body.pop("stream_options", None)
     body["text"] = _without(body.get("text", {}), {"format": {"type": "text"}})
@@ -48,7 +45,6 @@ def request(body: Body, *, join: bool = False, gone: Sequence[str] = ()) -> Body
     said += [("input", {"role": "user", "content": found})] if isinstance(found, str) else []
     said += [(f"input[{n}]", item) for n, item in enumerate(found)] if not isinstance(found, str) else []
     entries = [entry for place, item in said for entry in _entries(item, place)]
-    entries = [entry for entry in entries if entry[PLACE] not in gone]
     body["input"] = _joined(entries, ("refusal",)) if join else entries
     return body
 

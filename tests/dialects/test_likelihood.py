@@ -137,7 +137,7 @@ def test_a_whole_answer_goes_to_responses_and_back() -> None:
     assert chat.write_answer(responses.read_answer(wire), Losses())["choices"] == [choice]
     assert losses.names == []
     messages.write_answer(answer, losses)
-    assert losses.names == ["choices[0].message.content.logprobs", "created"]
+    assert losses.names == ["choices[0].logprobs", "created"]
     writer = messages.Writer(None, seed="1", source=chat.name)
     text = b"".join(map(writer.write, told(answer)))
     assert writer.losses.names == ["logprobs"]
