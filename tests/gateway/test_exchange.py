@@ -183,6 +183,7 @@ async def test_an_answer_that_is_closed_late_leaves_the_next_one_alone() -> None
 @pytest.mark.parametrize("late", [True, False], ids=["later", "with the answer"])
 async def test_what_comes_unasked_is_never_an_answer(late: bool) -> None:
     """A second answer to one request belongs to nobody: the next request has a connection of its own."""
+    unasked = asyncio.Semaphore(0)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
         await asked(reader)
@@ -191,11 +192,14 @@ async def test_what_comes_unasked_is_never_an_answer(late: bool) -> None:
             await writer.drain()
             await asyncio.sleep(0.02)
         writer.write(OK.replace(b"ok", b"no"))
+        await writer.drain()
+        unasked.release()
         await reader.read()
 
     async with line_to(serve) as line:
         for number in (1, 2, 3):
             assert await (await line.post("/x", {}, b"{}")).read() == b"%02d" % number
+            await unasked.acquire()
             await asyncio.sleep(0.05)
 
 
@@ -291,3 +295,58 @@ async def test_a_wait_that_is_interrupted_says_by_what() -> None:
             await answer.some()
         answer.close()
         assert answer.closed
+
+
+def stuck(before: bytes) -> Serve:
+    """Says so much of an answer, and no more."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
+        await asked(reader)
+        writer.write(before)
+        await reader.read()
+
+    return serve
+
+
+@pytest.mark.parametrize("before", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok"], ids=["head", "body"])
+async def test_an_answer_that_does_not_come_within_its_limit_is_waited_for_no_longer(before: bytes) -> None:
+    """The limit is of the whole exchange: of its head, and of what follows."""
+    async with line_to(stuck(before)) as line:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(5):
+                await (await line.post("/x", {}, b"{}", within=0.1)).read()
+
+
+async def test_a_limit_that_passes_while_nobody_waits_is_noticed_at_the_next_wait() -> None:
+    """What has come by then may still be taken."""
+    async with line_to(stuck(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok")) as line:
+        answer = await line.post("/x", {}, b"{}", within=0.1)
+        await asyncio.sleep(0.2)
+        assert await answer.some() == b"ok"
+        with pytest.raises(TimeoutError):
+            await answer.some()
+        answer.close()
+
+
+async def test_an_answer_that_is_told_so_may_take_its_time() -> None:
+    """The limit of a stream is of its beginning alone."""
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
+        await asked(reader)
+        writer.write(OK[:-1])
+        await writer.drain()
+        await asyncio.sleep(0.3)
+        writer.write(OK[-1:])
+
+    async with line_to(slow) as line:
+        answer = await line.post("/x", {}, b"{}", within=0.1)
+        answer.at_leisure()
+        assert await answer.read() == b"ok"
+
+
+async def test_nothing_is_sent_when_there_is_no_time_left() -> None:
+    """Nor is a connection begun."""
+    async with line_to(saying(OK)) as line:
+        with pytest.raises(TimeoutError):
+            await line.post("/x", {}, b"{}", within=0.0)
+        assert await (await line.post("/x", {}, b"{}", within=1.0)).read() == b"ok"
