@@ -1,6 +1,7 @@
 """What self-hosted servers say of themselves: `/health` keeps calls away from one that cannot serve, figures are shown in `/metrics`."""
 
 import asyncio
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -123,6 +124,20 @@ def test_a_conversation_begins_alike_in_every_protocol() -> None:
         {"input": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "Hi"}]},
         {"input": [*chat["messages"], {"type": "message", "role": "assistant", "content": "Hello"}]},
     ]
-    assert {prefix(fields) for fields in same} == {prefix(chat)} == {b"be brief\nHi"}
-    assert prefix({"input": "Hi"}) != prefix({"instructions": "other", "input": "Hi"})
-    assert prefix({"input": [["no item"]], "instructions": 3}) == b""
+    found = {prefix(fields, "input" if "input" in fields else "messages") for fields in same}
+    assert found == {prefix(chat)} == {b"be brief\nHi"}
+    assert prefix({"input": "Hi"}, "input") != prefix({"instructions": "other", "input": "Hi"}, "input")
+    assert prefix({"input": [["no item"]], "instructions": 3}, "input") == b""
+
+
+async def test_turns_of_a_conversation_of_responses_go_where_its_beginning_is_cached(tmp_path: Path) -> None:
+    """Every one to the same replica."""
+    async with listening() as a, listening() as b, listening() as c:
+        places = tuple(endpoint("m", f"gpu-{n}", one.url) for n, one in enumerate((a, b, c)))
+        async with running(config_of(tmp_path, *places)) as client:
+            turns: list[dict[str, str]] = [{"role": "user", "content": "Hi"}]
+            for _ in range(12):
+                body = {"model": "m", "instructions": "be brief", "input": turns}
+                assert (await client.post("/v1/responses", json.dumps(body).encode()))[0] == 200
+                turns += [{"role": "assistant", "content": "Hello"}, {"role": "user", "content": "And?"}]
+            assert sorted(len(calls(one)) for one in (a, b, c)) == [0, 0, 12]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from fw_gateway import clock
 from fw_gateway.lasting import Lasting
+from fw_gateway.providers.protocols import RESPONSES
 from fw_gateway.state import Deployment, Worlds, balance
 from fw_gateway.values import Call
 from fw_policies.model import Plan, Target
@@ -99,6 +100,6 @@ def _key(call: Call, model: str) -> bytes:
     begins = (
         f"{call.key_id}\x1f{who.agent}\x1f{said}".encode("utf-8", "surrogateescape")
         if said
-        else balance.prefix(call.fields)
+        else balance.prefix(call.fields, "input" if call.protocol == RESPONSES else "messages")
     )
     return hashlib.blake2b(begins, key=model.encode()[:64], digest_size=16).digest() if begins else b""

@@ -66,16 +66,16 @@ def pick(load: Sequence[float], draws: tuple[float, float], *, at: int | None, c
     return well[two([load[index] for index in well], draws)] if len(well) > 1 else well[0]
 
 
-def prefix(fields: Mapping[str, Any]) -> bytes:
+def prefix(fields: Mapping[str, Any], turns: str = "messages") -> bytes:
     """The beginning of a conversation, up to what its user first said: what later calls of it begin with too. Empty: there is none.
 
-    Messages has its system apart from its turns; Responses has `instructions`, and turns that are a text or items in a row.
+    `turns`: the member that has them; Responses' `input` is a text or items in a row. The system may stand apart from them.
     """
-    turns = next((fields[name] for name in ("messages", "input") if fields.get(name)), ())
-    turns = [{"role": "user", "content": turns}] if isinstance(turns, str) else turns
+    said = fields.get(turns)
+    said = [{"role": "user", "content": said}] if isinstance(said, str) and turns == "input" else said
     system = next((fields[name] for name in ("system", "instructions") if fields.get(name)), None)
     found, left = [], PREFIX
-    for message in ({"role": "system", "content": system}, *(turns if isinstance(turns, list) else ())):
+    for message in ({"role": "system", "content": system}, *(said if isinstance(said, list) else ())):
         if not isinstance(message, dict):
             break
         text = _text(message.get("content"))[:left]
