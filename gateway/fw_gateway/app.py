@@ -11,6 +11,7 @@ from functools import partial
 import uvloop
 from aiohttp import web
 
+from fw_gateway import clock
 from fw_gateway.config import Config, Endpoint, Secret
 from fw_gateway.endpoints.once import Once
 from fw_gateway.endpoints.reading import Reading
@@ -30,8 +31,8 @@ from fw_gateway.providers.vllm import Poller
 from fw_gateway.state import Worlds
 from fw_gateway.state.shared import Shared
 from fw_gateway.telemetry import Recorder
-from fw_gateway.telemetry.metrics import CIRCUIT, INFLIGHT, REFUSED, Instrument, Labels
-from fw_gateway.upstream import Route, Upstreams, look
+from fw_gateway.telemetry.metrics import CIRCUIT, ENGINE, HEALTH, INFLIGHT, REFUSED, Instrument, Labels
+from fw_gateway.upstream import Route, Upstreams, health, look
 from fw_gateway.values import Reply
 from fw_policies.estimate import Statistics
 
@@ -45,6 +46,8 @@ BACKLOG = 2048
 GENERATIONS = (20_000, 20, 50)
 """Container objects between two collections, and collections between those of the older ones: a call makes some hundred, nearly all of
 which end with it, so that the interpreter's own 700 would have nothing to find twice or thrice in every call."""
+OLD = 10.0
+"""Seconds after which what an engine said of itself is no longer shown."""
 STATES = {"closed": 0.0, "probing": 0.5, "open": 1.0}
 _log = logging.getLogger("fw.gateway")
 Served = Callable[[Request], Awaitable[Reply]]
@@ -66,7 +69,7 @@ class Gateway:
         self._worlds = Worlds(config, learnt.from_dict(saved), saved.get("drift"))
         self.recorder = Recorder(config, self._ledger, gauges=self._gauges)
         self._upstreams = Upstreams()
-        self._poller = Poller(config.endpoints, self._worlds.deployments, self._look)
+        self._poller = Poller(config.endpoints, self._worlds.deployments, self._look, self._health)
         self._bridge = Bridge()
         self._locals: dict[str, LocalModel] = {}
         self._starting: dict[str, asyncio.Lock] = {}
@@ -76,7 +79,7 @@ class Gateway:
         self.limits = limits or limits_of(config)
         self.listening = False
         self._answers = Answers(config.server.state_dir) if config.server.idempotency == "disk" else None
-        once = Once(config.server.max_timeout, self._answers)
+        self._once = once = Once(config.server.max_timeout, self._answers)
         self.routes: tuple[tuple[str, str, Served], ...] = (
             ("POST", "/v1/chat/completions", once(self._serving.chat)),
             ("POST", "/v1/responses", once(self._serving.responses)),
@@ -121,6 +124,7 @@ class Gateway:
             group.create_task(self.save())
             group.create_task(self._engine.work())
             group.create_task(self._poller.work())
+            group.create_task(self._once.work())
 
     async def save_now(self) -> None:
         """Keep what was learnt, when there is something new."""
@@ -190,6 +194,9 @@ class Gateway:
     async def _look(self, endpoint: Endpoint, path: str, seconds: float) -> bytes:
         return await look(self._upstreams.route(endpoint), path, seconds)
 
+    async def _health(self, endpoint: Endpoint, seconds: float) -> int:
+        return await health(self._upstreams.route(endpoint), seconds)
+
     async def _local(self, endpoint: Endpoint) -> LocalModel:
         name = endpoint.embedded
         found = self._locals.get(name)
@@ -251,6 +258,11 @@ class Gateway:
         for name, deployment in list(self._worlds.deployments.items()):
             yield INFLIGHT, (name,), float(deployment.busy.count)
             yield CIRCUIT, (name,), STATES[deployment.circuit.state]
+            yield HEALTH, (name,), float(deployment.pace.well)
+            said = deployment.pace.signals
+            if said is not None and said.up and clock.monotonic() - said.at <= OLD:
+                for instrument, value in zip(ENGINE, (said.waiting, said.kv, said.hits, said.queries), strict=True):
+                    yield instrument, (name,), value
         for reason, count in list(self.limits.refused.items()):
             yield REFUSED, (reason,), float(count)
 

@@ -355,6 +355,10 @@ async def _stream(one: Try, sent: bytes, extra: dict[str, str]) -> Opened | Faul
         body = relay(one, response, watcher, first)
         await anext(body)
         return Opened(attempt, 200, "text/event-stream; charset=utf-8", body)
+    except asyncio.CancelledError:
+        if attempt.status is not None and not opened:  # it had begun, so it is paid for
+            _observed(one, watcher)
+        raise
     finally:
         if not opened and not response.closed:
             response.close()

@@ -219,6 +219,17 @@ async def look(route: Route, path: str, seconds: float) -> bytes:
         return await answer.read() if answer.status == 200 else b""
 
 
+async def health(route: Route, seconds: float) -> int:
+    """The status with which a server answers when it is asked how it is, beside its calls.
+
+    Raises:
+        aiohttp.ClientError, OSError, TimeoutError: it did not answer, or not within so many seconds.
+    """
+    url = URL(route.base).with_path("/health")
+    async with asyncio.timeout(seconds), route.session.get(url, headers=route.headers, allow_redirects=False) as answer:
+        return answer.status
+
+
 _FAULTS: tuple[tuple[type[BaseException], str, str], ...] = (
     (aiohttp.ConnectionTimeoutError, "timeout", "no connection to the upstream within its limit"),
     (aiohttp.ServerTimeoutError, "timeout", "the upstream was silent for too long"),

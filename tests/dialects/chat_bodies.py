@@ -220,6 +220,7 @@ def options(kinds: Kinds) -> dict[str, Strategy]:
         reasoning_effort=st.sampled_from(["none", "minimal", "xhigh"]),
         service_tier=st.sampled_from(["flex", None]),
         logprobs=st.booleans(),
+        top_logprobs=st.integers(0, 2) | st.none(),
         logit_bias=st.just({"50256": -100}),
         metadata=st.dictionaries(name, words, max_size=2),
         modalities=st.just(["text", "audio"]),
@@ -277,9 +278,17 @@ def _usage(draw: st.DrawFn, kinds: Kinds) -> dict[str, Any]:
     return {**found, "prompt_tokens": asked, "completion_tokens": spoken, "total_tokens": asked + spoken}
 
 
+_token = {"token": words, "logprob": st.just(-0.5), "bytes": st.none() | st.just([97])}
+tokens_said = st.lists(
+    st.fixed_dictionaries({**_token, "top_logprobs": st.lists(st.fixed_dictionaries(_token), max_size=2)}), max_size=2
+)
+likely = record({"content": tokens_said | st.none()}, {"refusal": tokens_said | st.none()})
+"""How likely tokens were."""
+
+
 @cache
 def _around(kinds: Kinds) -> Strategy:
-    rare = kinds.also(logprobs=st.none() | st.just({"content": []}))
+    rare = kinds.also(logprobs=st.none() | st.just({"content": []}) | likely)
     return record({}, rare, more=kinds.more)
 
 

@@ -173,7 +173,7 @@ def chat_request(body: Body, lost: Sequence[str] = ()) -> Body:
     body = _without(
         body, ("stream", False), ("n", 1), ("parallel_tool_calls", True), ("tool_choice", "auto"), ("tools", [])
     )
-    body = _without(body, ("response_format", {"type": "text"}), ("logprobs", False))
+    body = _without(body, ("response_format", {"type": "text"}), ("logprobs", False), ("top_logprobs", 0))
     body.pop("stream_options", None)
     for later, former in (("max_completion_tokens", "max_tokens"), ("user", "safety_identifier")):
         if later not in body and former in body:

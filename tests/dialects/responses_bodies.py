@@ -55,6 +55,14 @@ input_audio = record(
 new_part = record({"type": "input_smell", "smell": words})
 told = st.lists(st.one_of(input_text, input_image, input_file, input_audio, new_part), max_size=3)
 
+_token = {"token": st.sampled_from(["a", "é"]), "logprob": st.just(-0.5), "bytes": st.just([97])}
+likely = st.lists(
+    st.fixed_dictionaries({**_token, "top_logprobs": st.lists(st.fixed_dictionaries(_token), max_size=2)}),
+    min_size=1,
+    max_size=2,
+)
+"""What is said of tokens, in either of OpenAI's protocols."""
+
 annotation = record(
     {
         "type": "url_citation",
@@ -67,8 +75,8 @@ annotation = record(
 )
 output_text = record(
     {"type": "output_text", "text": st.text(max_size=12), "annotations": st.lists(annotation, max_size=1)},
-    {"logprobs": st.sampled_from([[], [{"token": "a", "bytes": [97], "logprob": -0.5, "top_logprobs": []}]])},
-)
+    {"logprobs": st.just([]) | likely},
+).map(lambda part: part if part["text"] else {**part, "logprobs": []})
 refusal = record({"type": "refusal", "refusal": words})
 
 told_message = st.one_of(
@@ -169,7 +177,9 @@ options: dict[str, Strategy] = {
     "safety_identifier": words,
     "prompt_cache_key": words,
     "truncation": st.sampled_from(["auto", "disabled", None]),
-    "include": st.lists(st.just("reasoning.encrypted_content"), max_size=1),
+    "include": st.lists(
+        st.sampled_from(["reasoning.encrypted_content", "message.output_text.logprobs"]), max_size=2, unique=True
+    ),
     "store": st.booleans(),
     "metadata": st.one_of(st.dictionaries(name, words, max_size=2), st.none()),
     "service_tier": st.sampled_from(["auto", "default", "flex", None]),

@@ -20,6 +20,7 @@ _SILENT: Body = {
     "include": [],
     "store": False,
     "background": False,
+    "top_logprobs": 0,
 }
 
 
@@ -54,7 +55,8 @@ def _joined(entries: list[Body], kinds: tuple[str, ...]) -> list[Body]:
     for entry in entries:
         kind = entry.get("type")
         if kind in kinds and out and out[-1].get("type") == kind:
-            out[-1] = {**out[-1], kind: out[-1][kind] + entry[kind]}
+            likely = [*out[-1].get("logprobs", ()), *entry.get("logprobs", ())]
+            out[-1] = {**out[-1], kind: out[-1][kind] + entry[kind], **({"logprobs": likely} if likely else {})}
         else:
             out.append(entry)
     return out

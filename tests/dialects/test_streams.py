@@ -58,7 +58,9 @@ def pieces(events: Iterator[form.Event], size: int) -> Iterator[form.Event]:
     """The same events with words of at most `size` characters at a time."""
     for event in events:
         if isinstance(event, form.More) and event.text:
-            yield from (replace(event, text=event.text[i : i + size]) for i in range(0, len(event.text), size))
+            yield replace(event, text=event.text[:size])
+            rest = replace(event, extra={})
+            yield from (replace(rest, text=event.text[i : i + size]) for i in range(size, len(event.text), size))
         else:
             yield event
 

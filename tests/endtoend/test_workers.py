@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,22 @@ def test_an_answer_is_replayed_by_any_worker(gateway: Gateway, upstream: Upstrea
     answers = [gateway.chat("fx-ok", headers={"idempotency-key": "k"}) for _ in range(20)]
     assert len({answer.body for answer in answers}) == 1
     assert len(upstream.log) == before + 1
+
+
+def test_twins_that_arrive_at_both_workers_at_once_are_one_attempt(gateway: Gateway, upstream: Upstream) -> None:
+    """Twelve connections, which the kernel shares out: one asks, the others wait for its answer."""
+    for number in range(3):
+        before = len(upstream.log)
+        with ThreadPoolExecutor(12) as threads:
+            asked = [
+                threads.submit(gateway.chat, "fx-slow", stream=True, headers={"idempotency-key": f"twins-{number}"})
+                for _ in range(12)
+            ]
+            answers = [one.result() for one in asked]
+        assert {answer.status for answer in answers} == {200}
+        assert len({answer.body for answer in answers}) == 1
+        assert sum("x-fw-idempotent-replay" in answer.headers for answer in answers) == 11
+        assert len(upstream.log) == before + 1
 
 
 def test_what_a_run_has_spent_is_known_to_every_worker(gateway: Gateway) -> None:

@@ -2,15 +2,20 @@
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fw_gateway.engine.balance import SOONEST
+from fw_policies.model import TokenPrice
 from tests.gateway.conftest import Client, config_of, endpoint, running, text_of, until
-from tests.gateway.upstream import ROLE, Exchange, Script, Upstream, listening, ok, silent, stalls, status
+from tests.gateway.upstream import ROLE, Exchange, Script, Upstream, breaks, listening, ok, silent, stalls, status
+from tests.gateway.wires import ANTHROPIC
 
 POLICY = {"baseline": "m", "default": {"allow": ["hedge"]}}
 SLACK = 0.25
@@ -18,10 +23,15 @@ SLACK = 0.25
 
 
 @contextlib.asynccontextmanager
-async def pair(folder: Path) -> AsyncIterator[tuple[Client, Upstream, Upstream]]:
-    """Two replicas whose usual time is known, and a group that may be hedged."""
+async def pair(
+    folder: Path, price: TokenPrice | None = None, **more: Any
+) -> AsyncIterator[tuple[Client, Upstream, Upstream]]:
+    """Two replicas whose usual time is known, and a group that may be hedged. `price`: they are somebody else's, paid by the token."""
     async with listening() as a, listening() as b:
-        endpoints = (endpoint("m", "gpu-0", a.url), endpoint("m", "gpu-1", b.url))
+        endpoints = (endpoint("m", "gpu-0", a.url, **more), endpoint("m", "gpu-1", b.url, **more))
+        if price is not None:
+            theirs = [replace(one.target, price=price, self_hosted=False) for one in endpoints]
+            endpoints = (replace(endpoints[0], target=theirs[0]), replace(endpoints[1], target=theirs[1]))
         async with running(config_of(folder, *endpoints, policies={"p": POLICY})) as client:
             worlds = client.gateway._worlds
             for one in worlds.deployments.values():
@@ -86,6 +96,41 @@ async def test_a_first_that_answers_after_all_wins(tmp_path: Path) -> None:
         assert (code, text_of(events), events[-1]) == (200, "Hello world", "[DONE]")
         record = await client.recorded()
         assert [attempt.outcome for attempt in record.attempts] == ["success", "cancelled"]
+
+
+async def test_a_loser_that_had_begun_is_charged_by_its_tokens(tmp_path: Path) -> None:
+    """What it said of its input before it was ended is on its own row, at its price, and in the sum of the call."""
+    price = TokenPrice(1_000_000_000, 2_000_000_000)
+    async with pair(tmp_path, price, speaks=("anthropic_messages",)) as (client, a, b):
+        begun, whole = stalls(ANTHROPIC[0]), breaks("clean", *ANTHROPIC)
+
+        async def played(exchange: Exchange) -> None:
+            await (begun if len(a.log) + len(b.log) == 1 else whole)(exchange)
+
+        a.scripts["m"] = b.scripts["m"] = played
+        body = {"model": "auto", "max_tokens": 9, "stream": True, "messages": [{"role": "user", "content": "Hi"}]}
+        code, _, said = await client.post("/v1/messages", json.dumps(body).encode(), x_fw_policy="p")
+        assert code == 200
+        assert b"message_stop" in said
+        record = await client.recorded()
+        loser, winner = record.attempts
+        assert (loser.outcome, winner.outcome) == ("cancelled", "success")
+        assert (loser.cost, winner.cost) == (7_000 + 2_000, 7_000 + 3 * 2_000)
+        assert record.cost == 15_000 + 7_000
+
+
+async def test_a_loser_that_begins_without_a_count_is_estimated(tmp_path: Path) -> None:
+    """Chat says what was used at its end alone: until then the books have an estimate, flagged as one."""
+    async with pair(tmp_path, TokenPrice(1_000_000_000, 2_000_000_000)) as (client, a, b):
+        slow_first(a, b, stalls(ROLE))
+        assert (await client.chat("auto", fields={"stream": True}, x_fw_policy="p"))[0] == 200
+        record = await client.recorded()
+        loser = record.attempts[0]
+        assert (loser.outcome, loser.cost) == ("cancelled", None)
+        assert loser.guess is not None
+        assert (loser.guessed_cost or 0) >= 1_000
+        assert record.cost is None
+        assert record.guessed_cost is not None
 
 
 async def test_a_second_that_fails_leaves_the_first_open(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from fw_gateway.config import Secret
 from fw_gateway.endpoints import once
+from fw_gateway.ledger.answers import Answers, Claimed, Kept
 from tests.gateway.conftest import Client, config_of, endpoint, running, text_of, until
 from tests.gateway.upstream import DONE, HELLO, ROLE, STOP, Exchange, Upstream, breaks, completion, status
 
@@ -216,3 +217,56 @@ async def test_memory_is_bounded(
             assert (await ask(client, key, {"stream": stream, "seed": seed}))[0] == 200
             assert len(upstream.log) == asked
         assert (await ask(client, "a", {"stream": stream, "seed": 10}))[1]["x-fw-idempotent-replay"] == "true"
+
+
+def test_of_two_processes_one_claims(tmp_path: Path) -> None:
+    """The other learns what is asked; the claim ends with an answer, a release by its owner, or when its time is over."""
+    first, second = Answers(tmp_path), Answers(tmp_path)
+    assert first.claim("s", b"q", "one", (0, 10, 0)) is None
+    assert second.claim("s", b"q", "two", (5, 15, 0)) == Claimed(b"q")
+    assert second.claim("other", b"q", "two", (5, 15, 0)) is None
+    first.renew("one", 20)
+    assert second.claim("s", b"q", "two", (19, 29, 0)) == Claimed(b"q")
+    second.release("s", "two")  # not its own
+    assert second.claim("s", b"q", "two", (19, 29, 0)) == Claimed(b"q")
+    assert second.claim("s", b"q", "two", (20, 30, 0)) is None
+    assert first.claim("s", b"q", "one", (21, 31, 0)) == Claimed(b"q")
+    second.release("s", "two")
+    assert first.claim("s", b"q", "one", (21, 31, 0)) is None
+    kept = Kept(b"q", 22, 200, {"a": "b"}, b"answer")
+    first.put("s", kept, 0)
+    assert second.claim("s", b"q", "two", (23, 33, 0)) == kept
+    assert second.claim("s", b"q", "two", (23, 33, 23)) is None  # too old to count
+    first.close()
+    second.close()
+
+
+async def test_a_twin_in_another_process_is_asked_when_the_first_fails_and_waits_no_longer_than_it_may(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    """Two gateways of one state directory: 409 at its deadline, 422 for another question, and its own turn once the first gave up."""
+    release = asyncio.Event()
+
+    async def slow(exchange: Exchange) -> None:
+        await release.wait()
+        await exchange.whole(
+            *((400, b'{"error": {"message": "no"}}') if len(upstream.log) == 1 else (200, completion()))
+        )
+
+    upstream.scripts["one"] = slow
+    config = config_of(tmp_path, endpoint("one", "here", upstream.url), idempotency="disk")
+    async with running(config) as first, running(config) as second, asyncio.TaskGroup() as group:
+        one = group.create_task(ask(first, "k"))
+        await upstream.arrived.wait()
+        assert (await ask(second, "k", {"seed": 1}))[0] == 422
+        code, _, body = await ask(second, "k", x_request_timeout="0.3")
+        assert (code, json.loads(body)["error"]["code"]) == (409, "idempotency_in_progress")
+        two = group.create_task(ask(second, "k"))
+        await asyncio.sleep(0.1)
+        assert len(upstream.log) == 1
+        release.set()
+        assert (await one)[0] == 400
+        assert (await two)[0] == 200
+        assert len(upstream.log) == 2
+        assert (await ask(first, "k"))[1]["x-fw-idempotent-replay"] == "true"
+        assert len(upstream.log) == 2

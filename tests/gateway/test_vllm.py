@@ -198,3 +198,30 @@ async def test_what_is_left_of_the_time_is_passed_on(client: Client, upstream: U
     """To servers of one's own: a little less than the client allowed, so that a refusal comes back in time."""
     await client.chat("one", x_request_timeout="5")
     assert 4 < float(upstream.log[-1].headers["x-request-timeout"]) <= 4.95
+
+
+@pytest.mark.parametrize("route", ["/v1/messages", "/v1/responses"])
+async def test_a_translated_stream_that_its_reader_leaves_is_charged_as_exactly(
+    client: Client, upstream: Upstream, route: str
+) -> None:
+    """Asked for in another protocol, it is counted with every event all the same, and the counts are not told."""
+
+    async def script(exchange: Exchange) -> None:
+        await exchange.events(ROLE, word("one", 1), word(" two", 2), word(" three", 3))
+        await exchange.gone.wait()
+
+    upstream.scripts["one"] = script
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(client.url.rsplit(":", 1)[1]))
+    said = (
+        b'"max_tokens":9,"messages":[{"role":"user","content":"Hi"}]' if route.endswith("messages") else b'"input":"Hi"'
+    )
+    body = b'{"model":"one","stream":true,' + said + b"}"
+    writer.write(b"POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (route.encode(), len(body), body))
+    await reader.readuntil(b" three")
+    writer.close()
+    wanted = {"include_usage": True, "continuous_usage_stats": True}
+    assert upstream.log[-1].fields["stream_options"] == wanted
+    attempt = (await client.recorded()).attempts[0]
+    assert attempt.usage is not None
+    assert (attempt.usage.input_tokens, attempt.usage.output_tokens) == (7, 3)
+    assert attempt.outcome == "cancelled"

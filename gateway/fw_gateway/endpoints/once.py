@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from fw_gateway import clock
 from fw_gateway.endpoints.request import MAX_NAME, Request, timeout
 from fw_gateway.errors import BadRequest, GatewayError
-from fw_gateway.ledger.answers import Answers, Kept
+from fw_gateway.ledger.answers import Answers, Claimed, Kept
 from fw_gateway.values import Record, Reply
 
 HEADER = "idempotency-key"
@@ -22,6 +22,12 @@ CAP = 64 * 2**20
 """Bytes of answers in memory; the one that was not asked for the longest goes first."""
 EACH = 4 * 2**20
 """Bytes of the longest answer that is kept."""
+LEASE_NS = 30 * 10**9
+"""Nanoseconds for which a claim holds that is not renewed: what a crash costs its twins."""
+RENEWAL = 5.0
+"""Seconds between two renewals."""
+POLLS = (0.02, 0.5)
+"""Seconds between two looks for the answer of another process: at first, and at most."""
 _OWN = ("x-request-id", "traceresponse")
 """Headers of one exchange, which another's replay does not have."""
 
@@ -61,6 +67,14 @@ class Once:
         self._cap, self._each = cap, each
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._size = 0
+        self._owner = clock.secret()
+
+    async def work(self) -> None:
+        """Hold on to what this process claimed before others, until cancelled."""
+        while self._store is not None:
+            await asyncio.sleep(RENEWAL)
+            if any(entry.kept is None for entry in self._entries.values()):
+                await asyncio.to_thread(self._store.renew, self._owner, clock.wall_ns() + LEASE_NS)
 
     def __call__(self, endpoint: Served) -> Served:
         """The endpoint, asked once per key."""
@@ -87,31 +101,57 @@ class Once:
                 async with asyncio.timeout(max(0.0, end - clock.monotonic())):
                     await entry.over.wait()
             except TimeoutError:
-                hint = "Send it again later, with the same key."
-                raise StillAsked("The same request is still under way.", hint=hint, retry_after=1.0) from None
-        return await self._first(endpoint, request, scope, asked)
-
-    async def _first(self, endpoint: Served, request: Request, scope: str, asked: bytes) -> Reply:
+                raise _still() from None
         entry = self._entries[scope] = _Entry(asked)
         try:
-            if self._store is not None:
-                kept = await asyncio.to_thread(self._store.get, scope, clock.wall_ns() - KEPT_NS)
-                if kept is not None:
-                    entry.asked = kept.asked
-                    self._keep(scope, entry, kept)
-                    return _replay(kept, asked)
+            kept = await self._claimed(scope, asked, end)
+        except BaseException:
+            await self.give_up(scope, entry)
+            raise
+        if kept is None:
+            return await self._first(endpoint, request, scope, entry)
+        entry.asked = kept.asked
+        self._keep(scope, entry, kept)
+        return _replay(kept, asked)
+
+    async def _claimed(self, scope: str, asked: bytes, end: float) -> Kept | None:
+        """The answer that is kept already, or comes while another process asks; None: it is ours to ask."""
+        wait, longest = POLLS
+        while self._store is not None:
+            now = clock.wall_ns()
+            times = (now, now + LEASE_NS, now - KEPT_NS)
+            found = await asyncio.to_thread(self._store.claim, scope, asked, self._owner, times)
+            if not isinstance(found, Claimed):
+                return found
+            _same(found.asked, asked)
+            left = end - clock.monotonic()
+            if left <= 0:
+                raise _still()
+            await asyncio.sleep(min(wait, left))
+            wait = min(2 * wait, longest)
+        return None
+
+    async def _first(self, endpoint: Served, request: Request, scope: str, entry: _Entry) -> Reply:
+        try:
             reply = await endpoint(request)
             if not 200 <= reply.status < 300:
-                self.drop(scope, entry)
+                await self.give_up(scope, entry)
             elif isinstance(reply.body, bytes):
                 await self.keep(scope, entry, reply, reply.body)
             else:
                 reply.body = _Listened(reply.body, self, (scope, entry, reply), self._each)
         except BaseException:
             if entry.kept is None:
-                self.drop(scope, entry)
+                await self.give_up(scope, entry)
             raise
         return reply
+
+    async def give_up(self, scope: str, entry: _Entry) -> None:
+        """There will be no answer: whoever waits for it asks."""
+        first = self._entries.get(scope) is entry
+        self.drop(scope, entry)
+        if first and self._store is not None:
+            await asyncio.to_thread(self._store.release, scope, self._owner)
 
     def _found(self, scope: str) -> _Entry | None:
         entry = self._entries.get(scope)
@@ -125,7 +165,7 @@ class Once:
     async def keep(self, scope: str, entry: _Entry, reply: Reply, body: bytes) -> None:
         """Keep an answer that has gone well."""
         if len(body) > self._each:
-            self.drop(scope, entry)
+            await self.give_up(scope, entry)
             return
         headers = {name: value for name, value in reply.headers.items() if name.lower() not in _OWN}
         kept = Kept(entry.asked, clock.wall_ns(), reply.status, headers, body)
@@ -171,7 +211,7 @@ class _Listened:
             if _went_well(self._reply.record) and self._size <= self._most:
                 await self._once.keep(self._scope, self._entry, self._reply, b"".join(self._pieces))
             else:
-                self._once.drop(self._scope, self._entry)
+                await self._once.give_up(self._scope, self._entry)
             raise
         self._size += len(data)
         if self._size <= self._most:
@@ -183,10 +223,15 @@ class _Listened:
     async def aclose(self) -> None:
         """Whatever came of it."""
         if self._entry.kept is None:
-            self._once.drop(self._scope, self._entry)
+            await self._once.give_up(self._scope, self._entry)
         closer = getattr(self._body, "aclose", None)
         if closer is not None:
             await closer()
+
+
+def _still() -> StillAsked:
+    hint = "Send it again later, with the same key."
+    return StillAsked("The same request is still under way.", hint=hint, retry_after=1.0)
 
 
 def _went_well(record: Record | None) -> bool:

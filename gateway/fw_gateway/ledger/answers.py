@@ -25,6 +25,12 @@ CREATE TABLE IF NOT EXISTS answers (
     body BLOB NOT NULL
 );
 CREATE INDEX IF NOT EXISTS answers_at ON answers (at_ns);
+CREATE TABLE IF NOT EXISTS claims (
+    scope TEXT PRIMARY KEY,
+    asked BLOB NOT NULL,
+    owner TEXT NOT NULL,
+    until_ns INTEGER NOT NULL
+);
 """
 _log = logging.getLogger("fw.ledger")
 
@@ -38,6 +44,13 @@ class Kept:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """Somebody else asks a question right now; the digest of it."""
+
+    asked: bytes
 
 
 class Answers:
@@ -65,20 +78,61 @@ class Answers:
         """The answer of a scope that is not older; None: there is none."""
         try:
             with self._lock:
-                found = self._connection.execute(
-                    "SELECT asked, at_ns, status, headers, body FROM answers WHERE scope = ? AND at_ns >= ?",
-                    (scope, since_ns),
-                ).fetchone()
+                return self._read(scope, since_ns)
         except sqlite3.Error as fault:
             self._complain(fault)
             return None
+
+    def _read(self, scope: str, since_ns: int) -> Kept | None:
+        found = self._connection.execute(
+            "SELECT asked, at_ns, status, headers, body FROM answers WHERE scope = ? AND at_ns >= ?",
+            (scope, since_ns),
+        ).fetchone()
         if found is None:
             return None
         asked, at_ns, status, headers, body = found
         return Kept(asked, at_ns, status, orjson.loads(headers), zlib.decompress(body))
 
+    def claim(self, scope: str, asked: bytes, owner: str, times: tuple[int, int, int]) -> Kept | Claimed | None:
+        """The answer of a scope, or who asks for it; None: `owner` does from now on, and nobody else, until it is put or released.
+
+        `times`, in nanoseconds of the wall clock: now, until when the claim holds unless it is renewed, since when answers count.
+        """
+        now, until, since = times
+        try:
+            with self._lock, self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")  # of two that come at once, one is first
+                found = self._read(scope, since)
+                if found is not None:
+                    return found
+                other = self._connection.execute(
+                    "SELECT asked FROM claims WHERE scope = ? AND until_ns > ?", (scope, now)
+                ).fetchone()
+                if other is not None:
+                    return Claimed(other[0])
+                self._connection.execute("DELETE FROM claims WHERE until_ns <= ?", (now,))
+                self._connection.execute("INSERT INTO claims VALUES (?, ?, ?, ?)", (scope, asked, owner, until))
+        except sqlite3.Error as fault:
+            self._complain(fault)
+        return None
+
+    def renew(self, owner: str, until_ns: int) -> None:
+        """All claims of an owner hold until then."""
+        self._do("UPDATE claims SET until_ns = ? WHERE owner = ?", (until_ns, owner))
+
+    def release(self, scope: str, owner: str) -> None:
+        """Nobody asks any more, and there is no answer."""
+        self._do("DELETE FROM claims WHERE scope = ? AND owner = ?", (scope, owner))
+
+    def _do(self, statement: str, values: tuple[int | str, ...]) -> None:
+        try:
+            with self._lock:
+                self._connection.execute(statement, values)
+        except sqlite3.Error as fault:
+            self._complain(fault)
+
     def put(self, scope: str, kept: Kept, since_ns: int) -> None:
-        """Keep an answer; what is older than `since_ns` is forgotten."""
+        """Keep an answer, which ends the claim on it; what is older than `since_ns` is forgotten."""
         row = (
             scope,
             kept.asked,
@@ -88,7 +142,9 @@ class Answers:
             zlib.compress(kept.body, 1),
         )
         try:
-            with self._lock:
+            with self._lock, self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.execute("DELETE FROM claims WHERE scope = ?", (scope,))
                 self._connection.execute("DELETE FROM answers WHERE at_ns < ?", (since_ns,))
                 self._connection.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?)", row)
         except sqlite3.Error as fault:

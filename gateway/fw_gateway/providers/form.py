@@ -7,7 +7,7 @@ name of its dialect, and either finds its way back or is named as lost: nothing 
 lost is named by it. Two things that differ in it alone are equal.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -64,6 +64,8 @@ class Text:
     text: str
     extra: Extra = NONE
     at: str = field(default="", compare=False)
+    logprobs: Sequence[Any] | None = None
+    """How likely each token was: `{token, logprob, bytes, top_logprobs}`, as OpenAI's protocols have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +230,8 @@ class Request:
     stop: tuple[str, ...] | str | None = None
     """A text that stood alone stays a text."""
     n: int | None = None
+    logprobs: int | None = None
+    """How many of the likeliest tokens are to be told at each place, beside how likely its own was."""
     seed: int | None = None
     stream: bool = False
     effort: str | None = None

@@ -27,6 +27,9 @@ from fw_gateway.values import Usage
 LATE = ("sealed", "id", "summary", "maker")
 """What may be known of thoughts only after they began: told in `extra`, by the name that the form has for it."""
 
+LOGPROBS = "logprobs"
+"""What more of a text says of its tokens, in `extra`."""
+
 
 @dataclass(slots=True)
 class Growing:
@@ -49,7 +52,11 @@ class Growing:
     def whole(self) -> Part:
         """The part as far as it has come."""
         part, words = self.part, "".join(self.words)
-        if isinstance(part, Text | Refusal):
+        if isinstance(part, Text):
+            extra = {**part.extra, **self.extra}
+            likely = [*(part.logprobs or ()), *(extra.pop(LOGPROBS) if isinstance(extra.get(LOGPROBS), list) else ())]
+            return replace(part, text=part.text + words, extra=extra, logprobs=likely or None)
+        if isinstance(part, Refusal):
             return replace(part, text=part.text + words, extra={**part.extra, **self.extra})
         if isinstance(part, ToolCall):
             return replace(part, arguments=part.arguments + words, extra={**part.extra, **self.extra})
@@ -156,7 +163,11 @@ def told(answer: Answer) -> Iterator[Event]:
 def _part_told(part: Part, index: int, choice: int) -> Iterator[Event]:
     more: list[More] = []
     match part:
-        case Text() | Refusal():
+        case Text():
+            extra = {LOGPROBS: [*part.logprobs]} if part.logprobs else NONE
+            more = [More(index, part.text, choice=choice, extra=extra)]
+            part = replace(part, text="", logprobs=None)
+        case Refusal():
             more = [More(index, part.text, choice=choice)]
             part = replace(part, text="")
         case ToolCall():
@@ -168,5 +179,5 @@ def _part_told(part: Part, index: int, choice: int) -> Iterator[Event]:
         case _:
             pass
     yield Open(index, part, choice)
-    yield from (event for event in more if event.text or event.signature)
+    yield from (event for event in more if event.text or event.signature or event.extra)
     yield Close(index, choice)

@@ -12,6 +12,9 @@ BOTH: Final = frozenset({
 BREAKPOINT: Final = "prompt_cache_breakpoint"
 """A mark on a content part in either, behind which the prompt's beginning is kept."""
 
+LOGPROBS: Final = "message.output_text.logprobs"
+"""What Responses is to `include` so that it tells how likely each token was."""
+
 _KINDS: Mapping[int, str] = {
     400: "invalid_request_error",
     401: "authentication_error",

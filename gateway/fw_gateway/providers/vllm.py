@@ -1,4 +1,4 @@
-"""What a vLLM says of itself: its queue and its caches, read once a second while there is traffic, and never waited for."""
+"""What servers of one's own say of themselves, and of vLLM its queue and caches: read once a second while there is traffic, never waited for."""
 
 import asyncio
 import logging
@@ -12,6 +12,8 @@ from fw_gateway.state import Deployment
 from fw_gateway.state.pace import Signals
 
 PROVIDER = "vllm"
+HEALTHY = frozenset({"vllm", "sglang", "llamacpp"})
+"""Providers whose servers answer `GET /health`: 200, or 503 while they cannot serve."""
 PERIOD = 1.0
 """Seconds between two looks, give or take JITTER of it."""
 JITTER = 0.2
@@ -28,6 +30,8 @@ _NAMES = {
 }
 Get = Callable[[Endpoint, str, float], Awaitable[bytes]]
 """(endpoint, path from the server's root on, seconds): the body of an answer of 200."""
+Health = Callable[[Endpoint, float], Awaitable[int]]
+"""(endpoint, seconds): the status with which it answers when it is asked how it is."""
 _log = logging.getLogger("fw.vllm")
 
 
@@ -70,12 +74,21 @@ def _values(text: bytes, name: bytes) -> list[float]:
 
 
 class Poller:
-    """Keeps the signals of every vLLM fresh."""
+    """Keeps the signals of every vLLM fresh, and what its own server says of each deployment's health."""
 
     def __init__(
-        self, endpoints: Sequence[Endpoint], deployments: Mapping[str, Deployment], get: Get, *, period: float = PERIOD
+        self,
+        endpoints: Sequence[Endpoint],
+        deployments: Mapping[str, Deployment],
+        get: Get,
+        health: Health | None = None,
+        *,
+        period: float = PERIOD,
     ) -> None:
-        """`deployments` by id is where what is read goes; `get` asks a server."""
+        """`deployments` by id is where what is read goes; `get` asks a server, `health` asks it how it is (None: nobody does)."""
+        places = [one for one in endpoints if one.row.name in HEALTHY and one.url and not one.embedded]
+        self._asked = places if health is not None else []
+        self._health = health
         self._endpoints = [endpoint for endpoint in endpoints if endpoint.row.name == PROVIDER]
         self._deployments = deployments
         self._get = get
@@ -86,6 +99,37 @@ class Poller:
         async with asyncio.TaskGroup() as group:
             for endpoint in self._endpoints:
                 group.create_task(self._each(endpoint))
+            for endpoint in self._asked:
+                group.create_task(self._ask(endpoint))
+
+    async def _ask(self, endpoint: Endpoint) -> None:
+        """Ask how it is while there is traffic, and while it is not well: its calls go elsewhere then, so that nobody else finds out."""
+        deployment = self._deployments[endpoint.target.deployment]
+        wait, known = self._period, False
+        while True:
+            await asyncio.sleep(wait * (1 - JITTER + 2 * JITTER * clock.uniform()))
+            wait, before = self._period, deployment.pace.well
+            if before and clock.monotonic() - deployment.busy.last > QUIET:
+                continue
+            well = await self._well(endpoint, known=known)
+            known = known or well is not None
+            wait = self._period if known else QUIET
+            deployment.pace.well = before if well is None and not before else well is not False
+            if deployment.pace.well != before:
+                state = "well again" if before is False else "not well, and rests while others are"
+                _log.warning("%s says that it is %s", endpoint.target.deployment, state)
+
+    async def _well(self, endpoint: Endpoint, *, known: bool) -> bool | None:
+        """How it is; None: that is not said. A server that is gone is not well if it was `known` to have such a page."""
+        if self._health is None:
+            return None
+        try:
+            status = await self._health(endpoint, PATIENCE)
+        except TimeoutError:  # busy, perhaps: calls will show
+            return None
+        except (aiohttp.ClientError, OSError):
+            return False if known else None
+        return status == 200 if status == 200 or status >= 500 else None
 
     async def _each(self, endpoint: Endpoint) -> None:
         deployment = self._deployments[endpoint.target.deployment]

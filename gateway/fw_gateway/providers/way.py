@@ -141,6 +141,8 @@ class Translated:
         self._losses, self._untold = Losses(), Losses()
         self._making = Making(self._asked, call.decision_id, call.started_ns // 10**9, spoken)
         self._watching: Watcher | None = None
+        running = call.stream and profile(endpoint.row.profile).running_usage and spoken in RUNNING
+        self._running = {"running": True} if running else {}
         self._begun: tuple[Reader, Writer, Frames] | None = None
 
     @property
@@ -159,7 +161,10 @@ class Translated:
         if effort and asked.effort is None:
             asked = replace(asked, effort=effort)
         quirks = profile(self._endpoint.row.profile)
-        return written(self._back.write_request(asked, self._losses, quirks, self._endpoint.target.max_output))
+        wire = self._back.write_request(asked, self._losses, quirks, self._endpoint.target.max_output)
+        if self._running:
+            wire["stream_options"] = {**wire.get("stream_options", {}), "continuous_usage_stats": True}
+        return written(wire)
 
     def whole(self, body: bytes) -> tuple[Answer, bytes]:
         """The answer in the caller's own protocol."""
@@ -175,7 +180,7 @@ class Translated:
     def watcher(self) -> Watcher:
         """Watches the upstream's own protocol; all of its usage is wanted."""
         watch: Any = self.spoken.watch
-        found: Watcher = watch(hide_usage=False, choices=self._call.asked.choices)
+        found: Watcher = watch(hide_usage=False, choices=self._call.asked.choices, **self._running)
         self._watching = found
         return found
 

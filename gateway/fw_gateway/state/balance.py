@@ -15,7 +15,7 @@ FIRST = 0.5
 PREFIX = 2048
 """Bytes of a conversation's beginning that it is known by."""
 RESTS = 1000.0
-"""By how much the load of what rests is overstated: it comes last."""
+"""By how much the load of what rests, or says that it cannot serve, is overstated: it comes last."""
 
 
 def loads(deployments: Sequence[Deployment], now: float, *, stream: bool) -> list[float]:
@@ -31,7 +31,7 @@ def loads(deployments: Sequence[Deployment], now: float, *, stream: bool) -> lis
         else:
             load = (one.pace.requests(one.busy.count, now) + 1) * slower * one.pace.crowding(now)
         load /= circuit.share(now)
-        found.append(load if circuit.state == CLOSED else load * RESTS)
+        found.append(load if circuit.state == CLOSED and one.pace.well else load * RESTS)
     return found
 
 
@@ -67,13 +67,20 @@ def pick(load: Sequence[float], draws: tuple[float, float], *, at: int | None, c
 
 
 def prefix(fields: Mapping[str, Any]) -> bytes:
-    """The beginning of a conversation, up to what its user first said: what later calls of it begin with too. Empty: there is none."""
-    messages = fields.get("messages")
+    """The beginning of a conversation, up to what its user first said: what later calls of it begin with too. Empty: there is none.
+
+    Messages has its system apart from its turns; Responses has `instructions`, and turns that are a text or items in a row.
+    """
+    turns = next((fields[name] for name in ("messages", "input") if fields.get(name)), ())
+    turns = [{"role": "user", "content": turns}] if isinstance(turns, str) else turns
+    system = next((fields[name] for name in ("system", "instructions") if fields.get(name)), None)
     found, left = [], PREFIX
-    for message in messages if isinstance(messages, list) else ():
+    for message in ({"role": "system", "content": system}, *(turns if isinstance(turns, list) else ())):
         if not isinstance(message, dict):
             break
         text = _text(message.get("content"))[:left]
+        if message.get("role") == "system" and not text:
+            continue
         found.append(text)
         left -= len(text)
         if left <= 0 or message.get("role") == "user":

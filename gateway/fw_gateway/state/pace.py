@@ -85,6 +85,8 @@ class Pace:
     streamed: Peak = field(default_factory=Peak)
     whole: Peak = field(default_factory=Peak)
     signals: Signals | None = None
+    well: bool = True
+    """Its server does not say of itself that it cannot serve."""
     _times: dict[bool, Newest] = field(default_factory=lambda: {True: Newest(), False: Newest()})
 
     def add(self, seconds: float, now: float, *, stream: bool, size: int = 0, tokens: int | None = None) -> None:

@@ -102,6 +102,28 @@ CIRCUIT = Instrument(
     "fw.deployment.circuit.state", "gauge", "1", ("fw.attempt.deployment",),
     "0 closed, 0.5 probing, 1 open.", "fw_deployment_circuit_state",
 )  # fmt: skip
+HEALTH = Instrument(
+    "fw.deployment.health", "gauge", "1", ("fw.attempt.deployment",),
+    "1, or 0 while its own server says that it cannot serve.", "fw_deployment_health",
+)  # fmt: skip
+QUEUE = Instrument(
+    "fw.queue.depth", "gauge", "{request}", ("fw.attempt.deployment",),
+    "Requests that wait in the engine, as it says itself.", "fw_queue_depth",
+)  # fmt: skip
+KV_CACHE = Instrument(
+    "fw.deployment.kv_cache.usage", "gauge", "1", ("fw.attempt.deployment",),
+    "Part of the engine's KV cache that is in use.", "fw_deployment_kv_cache_usage",
+)  # fmt: skip
+PREFIX_HITS = Instrument(
+    "fw.deployment.prefix_cache.hits", "gauge", "{token}", ("fw.attempt.deployment",),
+    "Tokens found in the engine's prefix cache since it started.", "fw_deployment_prefix_cache_hits",
+)  # fmt: skip
+PREFIX_QUERIES = Instrument(
+    "fw.deployment.prefix_cache.queries", "gauge", "{token}", ("fw.attempt.deployment",),
+    "Tokens looked for in the engine's prefix cache since it started.", "fw_deployment_prefix_cache_queries",
+)  # fmt: skip
+ENGINE = (QUEUE, KV_CACHE, PREFIX_HITS, PREFIX_QUERIES)
+"""What a serving engine says of itself."""
 REFUSED = Instrument(
     "fw.requests.refused", "counter", "{request}", ("reason",),
     "Requests and connections that were refused at the border, or closed because they were slow.", "fw_requests_refused",
@@ -109,7 +131,8 @@ REFUSED = Instrument(
 
 INSTRUMENTS = (
     OPERATION_DURATION, TIME_TO_FIRST_CHUNK, TOKEN_USAGE, HTTP_DURATION, CALL_DURATION, CALL_OVERHEAD, CALL_COST, ATTEMPTS,
-    DECISIONS, ROUTE_DURATION, ESTIMATE_ERROR, DROPPED, INFLIGHT, CIRCUIT, REFUSED,
+    DECISIONS, ROUTE_DURATION, ESTIMATE_ERROR, DROPPED, INFLIGHT, CIRCUIT, HEALTH, *ENGINE,
+    REFUSED,
 )  # fmt: skip
 
 Labels = tuple[str | int | None, ...]
@@ -197,7 +220,7 @@ class Metrics:
 
     def read(self) -> list[Table]:
         """All tables that hold something, gauges filled in."""
-        for instrument in (INFLIGHT, CIRCUIT):
+        for instrument in (INFLIGHT, CIRCUIT, HEALTH, *ENGINE):
             self.tables[instrument.name].series.clear()
         for instrument, labels, value in self._gauges():
             self.tables[instrument.name].at(labels).total = value

@@ -1,11 +1,12 @@
 """A whole chat answer, read and written."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fw_gateway.providers.dialects.chat.turns import in_order, read_turn, write_turn
 from fw_gateway.providers.dialects.chat.words import BEYOND, NAME, REASONS, VAGUE, WORDS, Writing
-from fw_gateway.providers.form import Answer, Choice, Extra, Losses, Reason, Rest, Spelt, Unreadable
+from fw_gateway.providers.form import Answer, Choice, Extra, Losses, Part, Reason, Rest, Spelt, Text, Unreadable
 from fw_gateway.providers.wire import Members, put, under
 from fw_gateway.values import Usage
 
@@ -34,7 +35,7 @@ def _read_choice(members: Members, index: int) -> Choice:
     message = members.inner("message")
     if message is None:
         raise members.refuse("message", "is missing")
-    parts = read_turn(message)
+    parts = _with_logprobs(read_turn(message), members)
     if message.look("role") == "assistant":
         message.take("role")
     members.settle("message", message)
@@ -45,6 +46,19 @@ def _read_choice(members: Members, index: int) -> Choice:
     if sequence is not None:
         members.take("stop_reason")
     return Choice(parts, reason, raw, sequence, members.rest(), members.at)
+
+
+def _with_logprobs(parts: tuple[Part, ...], members: Members) -> tuple[Part, ...]:
+    """The parts with what the choice says of the tokens of its one text."""
+    found = members.look("logprobs")
+    texts = [part for part in parts if isinstance(part, Text)]
+    content = found.get("content") if isinstance(found, Mapping) else None
+    inner = members.inner("logprobs") if len(texts) == 1 and content and isinstance(content, list) else None
+    if inner is None:
+        return parts
+    likely = inner.items("content")
+    members.settle("logprobs", inner)
+    return tuple(replace(part, logprobs=likely) if isinstance(part, Text) else part for part in parts)
 
 
 def reason_of(raw: str, stopped: Any) -> tuple[Reason, str | None]:
@@ -121,12 +135,26 @@ def _write_choice(choice: Choice, index: int, answer: Answer, writing: Writing) 
             writing.losses.add(under(choice.at, "content"))
     out: dict[str, Any] = {"message": message}
     out["finish_reason"] = choice.raw if writing.own else finish_of(choice.reason, choice.at, writing.losses)
+    texts = [part for part in choice.parts if isinstance(part, Text)]
+    likely = [token for part in texts for token in part.logprobs or ()]
+    if likely and any(
+        part.text and not part.logprobs for part in texts
+    ):  # said of one text here: of all of it, or not at all
+        for part in filter(lambda text: text.logprobs, texts):
+            writing.losses.add(under(part.at, "logprobs"))
+    elif likely:
+        out["logprobs"] = likelihood(likely) if not writing.own else {"content": likely}
     if choice.sequence is not None:
         out["stop_reason"] = choice.sequence
     if writing.own and not choice.raw:
         del out["finish_reason"]
     writing.rest(out, choice.extra, choice.at)
     return {"index": index, **out}
+
+
+def likelihood(tokens: Sequence[Any]) -> dict[str, Any]:
+    """How likely the tokens of a text were, as the protocol says it."""
+    return {"content": [*tokens], "refusal": None}
 
 
 def finish_of(reason: Reason, at: str, losses: Losses) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from fw_gateway.providers.dialects.chat.answers import read_usage, reason_of
 from fw_gateway.providers.dialects.chat.parts import SIGNED_BY
 from fw_gateway.providers.form import (
+    NONE,
     Begin,
     Close,
     Counted,
@@ -21,6 +22,7 @@ from fw_gateway.providers.form import (
     Text,
     ToolCall,
 )
+from fw_gateway.providers.gather import LOGPROBS
 from fw_gateway.providers.openai import read_error
 from fw_gateway.providers.sse import payload_of
 from fw_gateway.providers.wire import Members, object_of
@@ -51,6 +53,8 @@ class _Spoken:
     calls: list[_Call] = field(default_factory=list)
     at: dict[int, _Call] = field(default_factory=dict)
     """The call that an index means now."""
+    likely: list[Any] = field(default_factory=list)
+    """What was said of tokens before the text that they are of, or beside something else."""
     finished: bool = False
 
 
@@ -100,6 +104,9 @@ class Reader:
         if spoken.finished:
             return
         delta = choice.get("delta") or choice.get("message")
+        likely = choice.get("logprobs")
+        tokens = likely.get("content") if isinstance(likely, Mapping) else None
+        spoken.likely += tokens if isinstance(tokens, list) else ()
         if isinstance(delta, Mapping):
             yield from _thoughts(delta, spoken)
             yield from _words("text", _content(delta.get("content")), spoken)
@@ -107,10 +114,13 @@ class Reader:
             yield from self._calls(delta, spoken)
         raw = _text(choice, "finish_reason")
         if raw:
+            yield from _words("text", "", spoken)  # what is said of its last token
             for call in spoken.calls:
                 yield from self._open(call, spoken, last=True)
             yield from _closed(spoken)
-            yield from (Close(call.part, spoken.number) for call in spoken.calls if call.part is not None)
+            said = [call.part for call in spoken.calls if call.part is not None]
+            rest = {LOGPROBS: spoken.likely} if spoken.likely else NONE  # of tokens that were no text: the last call's
+            yield from (Close(part, spoken.number, rest if part == said[-1] else NONE) for part in said)
             spoken.finished = True
             reason, sequence = reason_of(raw, choice.get("stop_reason"))
             yield Finish(reason, raw, sequence, spoken.number)
@@ -188,9 +198,13 @@ def _closed(spoken: _Spoken) -> Iterator[Event]:
 
 
 def _words(kind: str, text: str, spoken: _Spoken) -> Iterator[Event]:
+    """More of a text or a refusal; some tokens of a text have no words of their own."""
+    likely = spoken.likely if kind == "text" and (text or kind in spoken.open) else []
     if text:
         yield from _opened(kind, Refusal("") if kind == "refusal" else Text(""), spoken)
-        yield More(spoken.open[kind], text, choice=spoken.number)
+    if text or likely:
+        yield More(spoken.open[kind], text, choice=spoken.number, extra={LOGPROBS: [*likely]} if likely else NONE)
+        likely.clear()
 
 
 def _thoughts(delta: Mapping[str, Any], spoken: _Spoken) -> Iterator[Event]:

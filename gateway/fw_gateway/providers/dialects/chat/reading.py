@@ -32,6 +32,7 @@ def read_request(fields: Mapping[str, Any]) -> Request:
     if body.look("stream_options") is not None:
         body.keep("stream_options", Spelt(body.take("stream_options")))  # how our own answer comes
     effort = body.said("reasoning_effort")
+    likeliest = _likeliest(body)
     names["thinking" if effort == "none" else "effort"] = "reasoning_effort"
     return Request(
         dialect=NAME,
@@ -47,6 +48,7 @@ def read_request(fields: Mapping[str, Any]) -> Request:
         top_k=_top_k(body),
         stop=_stop(body),
         n=body.whole("n", 1),
+        logprobs=likeliest,
         seed=body.whole("seed"),
         stream=bool(stream),
         effort=None if effort == "none" else effort,
@@ -181,6 +183,18 @@ def _limit(body: Members, names: dict[str, str]) -> int | None:
             body.keep(other, Spelt(found[other]) if found[other] == value else found[other])
         return value
     return None
+
+
+def _likeliest(body: Members) -> int | None:
+    """How many tokens are to be told at each place; without `logprobs`, `top_logprobs` means nothing."""
+    top = body.look("top_logprobs")
+    if body.look("logprobs") is not True or isinstance(top, bool) or not isinstance(top, int | None):
+        return None
+    body.take("logprobs")
+    if top == 0:
+        body.keep("top_logprobs", Spelt(0))
+        return 0
+    return body.whole("top_logprobs", 0) or 0
 
 
 def _top_k(body: Members) -> int | None:

@@ -110,6 +110,9 @@ def _write_words(out: dict[str, Any], words: list[Part], writing: Writing, *, an
         out["refusal"] = "".join(part.text for part in apart)
         for part in apart:
             writing.rest({}, part.extra, part.at)
+    for word in words:
+        if not answer and isinstance(word, Text) and word.logprobs:
+            writing.losses.add(under(word.at, "logprobs"))
     rest = [part for part in words if isinstance(part, Text) or (writing.own and not any(part is one for one in apart))]
     for strange in words:
         if not writing.own and not isinstance(strange, Text | Refusal):

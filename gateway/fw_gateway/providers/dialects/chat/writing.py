@@ -55,6 +55,8 @@ def write_request(asked: Request, losses: Losses, *, beyond: Iterable[str] = ())
         "top_k": _top_k(asked, writing),
         "stop": list(asked.stop) if isinstance(asked.stop, tuple) else asked.stop,
         "n": asked.n,
+        "logprobs": None if asked.logprobs is None else True,
+        "top_logprobs": asked.logprobs or None,
         "seed": asked.seed,
         "stream": asked.stream or None,
         "stream_options": {"include_usage": True} if asked.stream and not own else None,

@@ -125,6 +125,9 @@ def write_block(part: Part, writing: Writing) -> dict[str, Any] | None:
     out: dict[str, Any] | None
     match part:
         case Text():
+            if part.logprobs:
+                place = part.at.partition(".message.")[0]  # chat has them beside the message
+                writing.losses.add(under(place, "logprobs"))
             out = {"type": "text", "text": part.text}
         case Refusal():
             writing.losses.add(part.at)

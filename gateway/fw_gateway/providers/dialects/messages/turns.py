@@ -116,12 +116,14 @@ def _words(message: Message, writing: Writing) -> list[Part]:
 
 
 def _parts(message: Message) -> list[Part]:
-    """The parts of a message; a mark for the cache on the whole of it is one on its last part."""
+    """The parts of a message; a mark for the cache on the whole of it is one on the last part that says something."""
     parts: list[Part] = [Text(message.parts, at=message.at)] if isinstance(message.parts, str) else list(message.parts)
     mark = message.extra.get("cache_control")
-    last = parts[-1] if parts else None
+    says = [index for index, part in enumerate(parts) if not isinstance(part, Text) or part.text]
+    place = says[-1] if says else len(parts) - 1
+    last = parts[place] if parts else None
     if mark is not None and last is not None and not isinstance(last, Opaque) and "cache_control" not in last.extra:
-        parts[-1] = replace(last, extra={**last.extra, "cache_control": mark})
+        parts[place] = replace(last, extra={**last.extra, "cache_control": mark})
     return parts
 
 

@@ -47,6 +47,10 @@ def write_request(
     _format(out, asked, writing)
     if asked.n is not None and asked.n != 1:
         losses.add(asked.where("n"))
+    if asked.logprobs is not None:
+        losses.add(asked.where("logprobs"))
+        if asked.logprobs:
+            losses.add("top_logprobs")
     if asked.seed is not None:
         losses.add(asked.where("seed"))
     writing.rest(out, asked.extra, "")

@@ -264,7 +264,7 @@ def write_said(part: form.Part, path: Path) -> dict[str, Any] | None:
     if not isinstance(part, form.Text):
         path.lose()
         return None
-    return {**(write_part(part, path, spoken=True) or {}), "logprobs": []}
+    return {"logprobs": [], **(write_part(part, path, spoken=True) or {})}
 
 
 PREFIXES: Final = {"message": "msg", "function_call": "fc", "reasoning": "rs"}

@@ -108,8 +108,10 @@ def read_part(found: Any, where: str) -> form.Part:
         raise form.Unreadable(where, "must be an object")
     match found.get("type"):
         case "input_text" | "output_text":
-            empty = [name for name in _EMPTY if not found.get(name)]
-            return form.Text(text(found, "text", where), rest(found, "type", "text", mute=empty), at=where)
+            empty, likely = [name for name in _EMPTY if not found.get(name)], found.get("logprobs")
+            likely = likely if isinstance(likely, list) and likely else None
+            extra = rest(found, "type", "text", *(["logprobs"] if likely else []), mute=empty)
+            return form.Text(text(found, "text", where), extra, where, likely)
         case "refusal":
             return form.Refusal(text(found, "refusal", where), rest(found, "type", "refusal"), at=where)
         case "input_image":
@@ -189,6 +191,8 @@ def write_part(part: form.Part, path: Path, *, spoken: bool) -> dict[str, Any] |
         case _:
             path.lose()
             return None
+    if isinstance(part, form.Text) and part.logprobs:
+        found["logprobs"] = [*part.logprobs]
     return found | kept
 
 

@@ -8,6 +8,7 @@ from fw_gateway.providers import form
 from fw_gateway.providers.dialects.responses.answer import read_reason, read_usage
 from fw_gateway.providers.dialects.responses.items import read_spoken
 from fw_gateway.providers.dialects.responses.parts import ITEM, read_part, rest
+from fw_gateway.providers.gather import LOGPROBS
 from fw_gateway.providers.openai import read_error
 from fw_gateway.providers.sse import payload_of
 
@@ -50,7 +51,16 @@ class _Part:
     """Characters that came."""
     extra: form.Extra = form.NONE
     """What the part said of itself when it was whole."""
+    likely: bool = False
+    """Its tokens have been said how likely they were."""
     over: bool = False
+
+    def late(self, whole: form.Part) -> dict[str, Any]:
+        """What is known of it now that it is `whole`."""
+        extra = dict(getattr(whole, "extra", form.NONE))
+        if isinstance(whole, form.Text) and whole.logprobs and not self.likely:
+            extra[LOGPROBS] = [*whole.logprobs]
+        return extra
 
 
 @dataclass(slots=True)
@@ -107,11 +117,11 @@ class Reader:
             value = _object(found, "part")
             if name := _PARTS.get(str(value.get("type"))):
                 part = self._part(self._items[place], name, found)
-                part.extra = {} if name == "thought" else getattr(read_part(value, ""), "extra", {})
+                part.extra = {} if name == "thought" else part.late(read_part(value, ""))
         elif place in self._items and kind in _WORDS:
             part = self._part(self._items[place], _WORDS[kind], found)
             if kind.endswith(".delta"):
-                self._say(part, str(found.get("delta") or ""))
+                self._say(part, str(found.get("delta") or ""), found.get("logprobs"))
             else:
                 said = found.get("arguments") or found.get("refusal") or found.get("text") or ""
                 self._say(part, str(said)[part.size :])
@@ -155,10 +165,12 @@ class Reader:
         exact = [part for part in same if part.number == number]
         return exact[0] if exact else same[-1] if same and not same[-1].over else self._begin(item, kind, number)
 
-    def _say(self, part: _Part, words: str) -> None:
-        if words and not part.over:
+    def _say(self, part: _Part, words: str, likely: Any = None) -> None:
+        tokens = likely if part.kind == "text" and isinstance(likely, list) else []
+        if (words or tokens) and not part.over:
             part.size += len(words)
-            self._out.append(form.More(part.index, words))
+            part.likely = part.likely or bool(tokens)
+            self._out.append(form.More(part.index, words, extra={LOGPROBS: tokens} if tokens else form.NONE))
 
     def _close(self, part: _Part, extra: form.Extra = form.NONE) -> None:
         if not part.over:
@@ -180,9 +192,11 @@ class Reader:
             if known is not None:
                 begun.remove(known)
                 self._say(known, _words(part)[known.size :])
-                self._close(known, getattr(part, "extra", form.NONE))
+                self._close(known, known.late(part))
             else:
-                self._out += [form.Open(self._count, part), form.Close(self._count)]
+                likely = {LOGPROBS: [*part.logprobs]} if isinstance(part, form.Text) and part.logprobs else form.NONE
+                begins = replace(part, logprobs=None) if isinstance(part, form.Text) else part
+                self._out += [form.Open(self._count, begins), form.Close(self._count, extra=likely)]
                 self._calls = self._calls or kind == "call"
                 self._count += 1
         for each in begun:

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from fw_gateway.providers import form
 from fw_gateway.providers.dialects.responses.items import Turns, write_items
 from fw_gateway.providers.dialects.responses.parts import NAME, Path, merged, rest, text
-from fw_gateway.providers.openai import BOTH, budget_effort, sisters
+from fw_gateway.providers.openai import BOTH, LOGPROBS, budget_effort, sisters
 
 NAMES: Final = {
     "choose": "tool_choice",
@@ -63,6 +63,7 @@ def read_request(fields: Mapping[str, Any]) -> form.Request:
     look, extra_text = _read_text(fields.get("text"))
     effort, extra_reasoning = _read_effort(fields.get("reasoning"))
     user, names = _read_user(fields, extra)
+    likeliest, where = _read_likeliest(fields, extra)
     extra |= extra_choice | extra_text | extra_reasoning
     tier = TIERS.get(fields["service_tier"]) if isinstance(fields.get("service_tier"), str) else None
     if tier is not None:
@@ -84,14 +85,26 @@ def read_request(fields: Mapping[str, Any]) -> form.Request:
         max_output=_typed(fields, "max_output_tokens", int),
         temperature=_typed(fields, "temperature", float),
         top_p=_typed(fields, "top_p", float),
+        logprobs=likeliest,
         stream=bool(stream),
         effort=None if effort == "none" else effort,
         thinking=0 if effort == "none" else None,
         user=user,
         tier=tier,
         extra=extra,
-        names={**NAMES, **names},
+        names={**NAMES, **names, **where},
     )
+
+
+def _read_likeliest(fields: Mapping[str, Any], extra: dict[str, Any]) -> tuple[int | None, dict[str, str]]:
+    """How many tokens are to be told at each place, and where that is said. `include` has other words too: then it stays, to be named."""
+    include, top = fields.get("include"), _typed(fields, "top_logprobs", int)
+    if not isinstance(include, list) or LOGPROBS not in include:
+        return None, {}
+    extra["include"] = form.Spelt(include) if all(each == LOGPROBS for each in include) else include
+    if top is not None:
+        extra["top_logprobs"] = form.Spelt(top)
+    return top or 0, {"logprobs": "include"}
 
 
 def _typed(fields: Mapping[str, Any], name: str, kind: type) -> Any:
@@ -257,6 +270,8 @@ def _write_said(asked: form.Request) -> dict[str, Any]:
         "stream": asked.stream or None,
         "reasoning": {"effort": effort} if effort is not None else None,
         asked.where("user") if asked.dialect == NAME else "user": asked.user,
+        "include": None if asked.logprobs is None else [LOGPROBS],
+        "top_logprobs": asked.logprobs or None,
         "service_tier": next((name for name, value in TIERS.items() if value == tier), None) if tier else None,
     }
     return {name: value for name, value in said.items() if value is not None}

@@ -1,6 +1,6 @@
 """Events of the form, to a stream of the Responses API."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from fw_gateway.providers.dialects.responses.answer import (
     write_usage,
 )
 from fw_gateway.providers.dialects.responses.parts import ITEM, NAME, Path, continues, write_reasoning
-from fw_gateway.providers.gather import Growing, joined
+from fw_gateway.providers.gather import LOGPROBS, Growing, joined
 from fw_gateway.providers.sse import frame
 
 _FIXED: Final = ("type", "id", "status", "content", "role")
@@ -251,13 +251,13 @@ class Writer:
             found["summary_index" if begun.kind == "summary" else "content_index"] = begun.number
         return found
 
-    def _say(self, begun: _Part, words: str) -> None:
+    def _say(self, begun: _Part, words: str, likely: Sequence[Any] = ()) -> None:
         if begun.item is None or begun.kind == "opaque":
             return
         if begun.kind != "call":
             self._number(begun)
         begun.words.append(words)
-        more: dict[str, Any] = {"logprobs": []} if begun.kind == "text" else {}
+        more: dict[str, Any] = {"logprobs": [*likely]} if begun.kind == "text" else {}
         self._emit(f"response.{_DELTA[begun.kind]}.delta", **self._address(begun), delta=words, **more)
 
     def _more(self, event: form.More) -> None:
@@ -265,8 +265,9 @@ class Writer:
         if begun is None:
             return
         begun.growing.add(event)
-        if event.text:
-            self._say(begun, event.text)
+        likely = event.extra.get(LOGPROBS, ()) if begun.kind == "text" else ()
+        if event.text or likely:
+            self._say(begun, event.text, likely)
 
     def _close(self, event: form.Close) -> None:
         """A part is whole; so is its item, if that waits for nothing else."""
@@ -281,6 +282,8 @@ class Writer:
         kept = self._path(event.index, part).keep(getattr(part, "extra", form.NONE))
         said = isinstance(part, form.Text | form.Refusal)
         members = kept.pop(ITEM, {}) if said else kept
+        if isinstance(part, form.Text) and part.logprobs:
+            kept["logprobs"] = [*part.logprobs]
         item.value |= {name: value for name, value in members.items() if name not in _FIXED}
         if begun.number >= 0:
             self._whole(begun, item, kept if said else {})
