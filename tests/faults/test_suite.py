@@ -1,6 +1,7 @@
 """The fault suite itself: its oracles, its table, its scorecard; and a small part of it before a real gateway."""
 
 import json
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.faults.suite.adapter import Adapter
 from tests.faults.suite.check import ABSENT, CHECKS, FAIL, PASS, SAFE, TRUNCATED, Check, Finding, Group
 from tests.faults.suite.checks.streams import truncation
 from tests.faults.suite.client import Reply
+from tests.faults.suite.names import AAAA, A, Names
 from tests.faults.suite.promises import PROMISES
 from tests.faults.upstream.answers import TEXT
 from tests.faults.upstream.launch import ROOT
@@ -163,3 +165,29 @@ def test_the_command_explains_itself() -> None:
     refused = run("--row", "400")
     assert refused.returncode == 1
     assert "rows are [1, 2" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "known", "code", "count"),
+    [
+        ("a.test", A, ["127.0.0.9"], 0, 1),
+        ("A.Test", AAAA, ["127.0.0.9", "::1"], 0, 1),
+        ("a.test", AAAA, ["127.0.0.9"], 0, 0),
+        ("a.test", A, None, 3, 0),
+        ("b.test", A, ["127.0.0.9"], 3, 0),
+    ],
+)
+def test_the_name_server_knows_one_name_as_it_was_told(
+    name: str, kind: int, known: list[str] | None, code: int, count: int
+) -> None:
+    """The kind of address that is asked for, in the wire's form; NXDOMAIN for all others, or when there is no such name."""
+    names = Names("a.test")
+    names.addresses = known
+    labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
+    question = labels + b"\0" + struct.pack("!HH", kind, 1)
+    found = names.answer(struct.pack("!6H", 7, 0x0100, 1, 0, 0, 0) + question)
+    number, flags, asked, answers, _, _ = struct.unpack_from("!6H", found)
+    assert (number, flags & 15, asked, answers) == (7, code, 1, count)
+    assert found[12:].startswith(question)
+    packed = {A: b"\x7f\0\0\x09", AAAA: b"\0" * 15 + b"\1"}[kind]
+    assert found.endswith(packed) is bool(count)

@@ -1,4 +1,4 @@
-"""The door of a deployment: so many calls at once, a short queue before it, and a quick no beyond that."""
+"""The door of a deployment: so many calls at once, a short queue before it, and a quick no to who would wait there in vain."""
 
 import asyncio
 import contextlib
@@ -11,8 +11,17 @@ from fw_gateway.state.limit import Limit
 QUEUE = 2
 """Calls that may wait, for each that is let in."""
 LONG = 1.0
-"""Seconds that a call waits at most; and for which a queue must have been there before waiting is cut to SHORT (as CoDel does)."""
+"""Seconds that a call waits at most; and for which a queue must have been there before it is kept short (as CoDel does)."""
+FORESEEN = 0.5
+"""Seconds of waiting from which a call is refused when it comes, as far as the pace of those before it tells: a late no helps nobody."""
 SHORT = 0.1
+"""The same for a queue that does not go away; and seconds of watching a queue that tell its pace."""
+OVERDUE = 0.8
+"""Seconds of waiting from which the pace was misjudged: then the newest goes first, for its client is the likeliest to be there still."""
+MEMORY = 2.0
+"""Seconds of queueing by which its pace is known; what is older counts half each time."""
+STALE = 5.0
+"""Seconds without a queue after which its pace is forgotten."""
 
 
 class Gate:
@@ -22,11 +31,17 @@ class Gate:
         """`deployment` counts what is under way, and says when something ends."""
         self.limit = limit
         self._busy = deployment.busy
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[None], float]] = deque()
         self._granted = 0
         """Let in, but not under way yet."""
         self._empty = clock.monotonic()
         """When nobody waited last."""
+        self._refused = -LONG
+        """When a call was refused last although the queue was kept short."""
+        self._seconds, self._left = 0.0, 0.0
+        """How long there were queues, and how many calls ended meanwhile."""
+        self._since = self._empty
+        """Since when what is not counted there yet."""
 
     async def enter(self, left: float) -> bool:
         """Whether the call may go in, at once or after a short wait; it must begin without waiting for anything else.
@@ -37,18 +52,38 @@ class Gate:
             return True
         now = clock.monotonic()
         if not self._waiting:
-            self._empty = now
-        if len(self._waiting) >= QUEUE * self.limit.value:
+            if now - self._empty > STALE:
+                self._seconds, self._left = 0.0, 0.0
+            self._empty = self._since = now
+        pressed = self._pressed(now)
+        if len(self._waiting) >= self._room(now, pressed=pressed):
+            if pressed:
+                self._refused = now
             return False
-        return await self._queued(min(left, SHORT if self._pressed(now) else LONG))
+        return await self._queued(min(left, FORESEEN if pressed else LONG), now)
 
     def _pressed(self, now: float) -> bool:
-        """Whether there has been a queue for so long that it will not go away by itself."""
-        return now - self._empty > LONG
+        """Whether there has been a queue for so long that it will not go away by itself, or calls are still refused because of one."""
+        return now - self._empty > LONG or now - self._refused < LONG
 
-    async def _queued(self, seconds: float) -> bool:
+    def _room(self, now: float, *, pressed: bool) -> int:
+        """How many may wait now: as many as have their turn in time, and twice the limit at most.
+
+        One is let wait wherever its turn can be foreseen at all: by it the pace stays known.
+        """
+        most = QUEUE * self.limit.value
+        seconds = self._seconds + now - self._since
+        if seconds < SHORT:
+            return 1 if pressed else most
+        pace = (self._left + 1) / seconds
+        if pace * FORESEEN < 1:
+            return 0
+        return min(most, max(1, int(pace * (SHORT if pressed else FORESEEN))))
+
+    async def _queued(self, seconds: float, now: float) -> bool:
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(place)
+        entry = (place, now)
+        self._waiting.append(entry)
         self._busy.freed = self._freed
         inside = False
         try:
@@ -61,17 +96,38 @@ class Gate:
             if place.done() and not place.cancelled():
                 self._granted -= 1
                 if not inside:
-                    self._freed()  # it has left already: the next one's turn
+                    self._next()  # it has left already: the next one's turn
             with contextlib.suppress(ValueError):
-                self._waiting.remove(place)
-            if not self._waiting:
-                self._busy.freed, self._empty = None, clock.monotonic()
+                self._waiting.remove(entry)
+            if not self._waiting and self._busy.freed is not None:
+                self._over()
         return True
 
+    def _over(self) -> None:
+        """Nobody waits any longer."""
+        now = clock.monotonic()
+        self._count(now)
+        self._busy.freed, self._empty = None, now
+
+    def _count(self, now: float) -> None:
+        self._seconds += now - self._since
+        self._since = now
+        if self._seconds > MEMORY:
+            self._left, self._seconds = self._left * MEMORY / self._seconds / 2, MEMORY / 2
+
     def _freed(self) -> None:
-        """Something has ended: the next may go in. Under pressure that is the newest: its client is the likeliest to be there still."""
+        """Something has ended: the next may go in."""
+        self._left += 1
+        now = clock.monotonic()
+        if now - self._since > MEMORY:
+            self._count(now)
+        self._next()
+
+    def _next(self) -> None:
         while self._waiting and self._busy.count + self._granted < self.limit.value:
-            place = self._waiting.pop() if self._pressed(clock.monotonic()) else self._waiting.popleft()
+            now = clock.monotonic()
+            overdue = self._pressed(now) and now - self._waiting[0][1] > OVERDUE
+            place, _ = self._waiting.pop() if overdue else self._waiting.popleft()
             if not place.done():
                 place.set_result(None)
                 self._granted += 1

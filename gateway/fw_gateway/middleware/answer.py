@@ -1,7 +1,7 @@
 """An answer as it goes out: its head is one text, and goes with the first bytes of the body in one write.
 
-aiohttp's own response keeps its head in a multidict, reads it back to write it, and asks for cookies, compression, ranges and signals that
-no answer of ours has: 25 of the 110 µs that relaying a whole answer through aiohttp takes.
+aiohttp's own response keeps its head in a multidict, reads it back to write it, and asks for cookies, compression and signals that no answer
+of ours has: of the 39 µs in which its server gives a whole answer this saves 5, of the 62 for a stream of one piece 17.
 """
 
 from collections.abc import Mapping

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -70,27 +71,37 @@ class Adapter:
                     text += self._group(one.prefix(name, run), group, ports)
         return text
 
-    def _group(self, prefix: str, group: Group, ports: dict[str, Any]) -> str:
+    def named(self, check: Check, group: str, url: str, ports: dict[str, Any]) -> str:
+        """The gateway's config with one group of a check alone, at one place that is told by its url."""
         parts = self.given["config"]
-        text = Template(parts["group"]).substitute(prefix=prefix)
+        prefix = check.prefix(group)
+        head = Template(parts["head"]).substitute(replica0=ports["ports"][0])
+        first = Template(parts["group"]).substitute(prefix=prefix)
+        return head + first + self._deployment(prefix, check.groups[group], "named", url)
+
+    def _group(self, prefix: str, group: Group, ports: dict[str, Any]) -> str:
+        text = Template(self.given["config"]["group"]).substitute(prefix=prefix)
         for port in group.ports:
             number = ports["ports"][port] if isinstance(port, int) else ports[port]
             tls = isinstance(port, str) and port.startswith("tls")
             url = f"https://localhost:{number}" if tls else f"http://127.0.0.1:{number}"
-            text += Template(parts["deployment"]).substitute(
-                prefix=prefix,
-                name=f"r{port}".replace("_", "-"),
-                url=url,
-                ttft=group.ttft or self.seconds("ttft", 10),
-                stall=group.stall or self.seconds("stall", 60),
-                whole=Template(parts.get("whole", "")).substitute(ttft=group.ttft or self.seconds("ttft", 10))
-                if group.whole
-                else "",
-                at_once=group.at_once,
-                speaks=parts.get("chat" if group.translated else "all", ""),
-                provider=parts.get("own" if group.own else "hosted", ""),
-            )
+            text += self._deployment(prefix, group, f"r{port}".replace("_", "-"), url)
         return text
+
+    def _deployment(self, prefix: str, group: Group, name: str, url: str) -> str:
+        parts = self.given["config"]
+        ttft = group.ttft or self.seconds("ttft", 10)
+        return Template(parts["deployment"]).substitute(
+            prefix=prefix,
+            name=name,
+            url=url,
+            ttft=ttft,
+            stall=group.stall or self.seconds("stall", 60),
+            whole=Template(parts.get("whole", "")).substitute(ttft=ttft) if group.whole else "",
+            at_once=group.at_once,
+            speaks=parts.get("chat" if group.translated else "all", ""),
+            provider=parts.get("own" if group.own else "hosted", ""),
+        )
 
 
 def free_port() -> int:
@@ -103,8 +114,16 @@ def free_port() -> int:
 class Gateway:
     """A running gateway."""
 
-    def __init__(self, adapter: Adapter, folder: Path, config: str, *, authority: str = "") -> None:
-        """`folder` is its own; its log is there."""
+    def __init__(
+        self,
+        adapter: Adapter,
+        folder: Path,
+        config: str,
+        *,
+        authority: str = "",
+        within: Callable[[list[str], Path], list[str]] | None = None,
+    ) -> None:
+        """`folder` is its own; its log is there. `within` makes of its command one that runs it in surroundings of its own."""
         self.adapter, self.folder = adapter, folder
         self.port = free_port()
         self.log = folder / "gateway.txt"
@@ -120,6 +139,8 @@ class Gateway:
             "authority": authority,
         }
         self._command = [Template(part).substitute(values) for part in adapter.given["start"]]
+        if within is not None:
+            self._command = within(self._command, folder)
         settings = {name: Template(text).substitute(values) for name, text in adapter.given["env"].items()}
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("FW_", "OTEL_"))}
         self._env = {**kept, **settings}

@@ -79,7 +79,8 @@ async def overload(bench: Bench) -> Finding:
     measured = (
         f"goodput {share:.0%} of {peak.rate:.0f}/s, {len(over.refused)} rejects p99 {ms(late)}, livez p95 {ms(alive)}"
     )
-    return judged(not wrong, measured, ", ".join(wrong))
+    slowest = [ms(seconds) for seconds in sorted(over.refused)[-12:]]
+    return judged(not wrong, measured, ", ".join(wrong), log=[{"slowest rejects": slowest}])
 
 
 @check(3, "neighbour", stage="L")

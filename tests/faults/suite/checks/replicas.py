@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from tests.faults.suite.bench import Bench, added, ms, percentile, settling, together
-from tests.faults.suite.check import TRIO, Finding, Group, absent, check, judged
+from tests.faults.suite.check import TRIO, Finding, Group, check, judged
 from tests.faults.suite.client import Reply
 from tests.faults.upstream.answers import TEXT
 
@@ -129,14 +129,6 @@ async def bulkhead(bench: Bench) -> Finding:
     measured = f"p99 {ms(before)} before, {ms(after)} with {opened} stuck; the stuck upstream itself: {same.status}"
     return judged(
         after - before <= 0.010 and opened == 500, measured, f"p99 {added(after - before)}, {opened} of 500 opened"
-    )
-
-
-@check(24, "dns", stage="B")
-async def dns(bench: Bench) -> Finding:
-    """A record that changes is honoured, a name that vanishes is remembered."""
-    return absent(
-        "needs a name server that answers by script, and a gateway that asks it (a mount namespace for resolv.conf)"
     )
 
 
