@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections.abc import Mapping
 from functools import cached_property, partial
+from math import inf
 from typing import Any, cast
 
 import aiohttp
@@ -352,7 +353,7 @@ class Line:
         extra: Mapping[str, str],
         body: bytes,
         *,
-        within: float | None = None,
+        within: float = inf,
         fresh: bool = False,
     ) -> Answer:
         """Send a request; its answer once the head of that is there. Nothing is followed, unpacked or kept.
@@ -365,18 +366,17 @@ class Line:
             ValueError: a header cannot be sent.
         """
         head = self._head(path, {**extra, "connection": "close"} if fresh else extra, len(body))
-        limits = self._timeout
-        if within is not None:
-            end = asyncio.get_running_loop().time() + within
-            if within <= 0:
-                raise TimeoutError
-            if within < (limits.connect or within):
-                limits = aiohttp.ClientTimeout(total=None, connect=within)
+        if within <= 0:
+            raise TimeoutError
+        loop, limits = asyncio.get_running_loop(), self._timeout
+        end = loop.time() + within
+        if within < (limits.connect or inf):
+            limits = aiohttp.ClientTimeout(total=None, connect=within)
         connection = await self._connection(limits, fresh=fresh)
         answer = Answer(connection, cast("Channel", connection.protocol))
         try:
-            if within is not None:
-                answer.within(end - asyncio.get_running_loop().time())
+            if within < inf:
+                answer.within(end - loop.time())
             answer.begin(head, body)
             await answer.begun()
         except BaseException:

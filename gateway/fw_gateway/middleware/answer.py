@@ -99,7 +99,7 @@ class Answer(web.StreamResponse):
         """
         request = self._request
         if request is not None and request.protocol.writing_paused:
-            await request.writer.drain()  # type: ignore[attr-defined]  # aiohttp's writer waits; its interface does not say so
+            await request.writer.drain()
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Send what is left, and the end, once; raises as `write`."""
