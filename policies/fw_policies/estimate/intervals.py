@@ -8,6 +8,9 @@ from statistics import NormalDist
 _STEPS = 10_000
 """Steps of the continued fraction at most; it takes about the square root of the larger parameter."""
 _TINY = 1e-300
+REMEMBERED = 8192
+"""Bounds that are remembered of each kind: those of one world and the last few. A count that has grown never comes back, and each takes 300
+bytes."""
 USUAL = 4.0
 """Times that a share which is to be proven small is expected to be smaller than it may be: a proof is quickest there, and valid anywhere."""
 SHRUNK = 2
@@ -74,7 +77,7 @@ def _guess(p: float, a: float, b: float) -> float:
     return min(max(a / (a + b * math.exp(min(2 * w, 700))), 1e-12), 1 - 1e-12)
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=REMEMBERED)
 def upper_share(k: int, n: int, confidence: float) -> float:
     """One-sided upper bound of a share seen k times in n (Clopper and Pearson, 1934); 1 when n is 0."""
     if n <= 0 or k >= n:
@@ -82,7 +85,7 @@ def upper_share(k: int, n: int, confidence: float) -> float:
     return beta_quantile(confidence, k + 1, n - k)
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=REMEMBERED)
 def proven(k: int, n: int, share: float, confidence: float) -> bool:
     """Whether k in n prove that the share behind them is at most `share`, look as often as one may.
 
@@ -98,7 +101,7 @@ def _log_ratio(k: int, n: int, share: float) -> float:
     return mixed - k * math.log(share) - (n - k) * math.log1p(-share)
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=REMEMBERED)
 def lower_share(k: int, n: int, confidence: float) -> float:
     """One-sided lower bound of a share seen k times in n (Clopper and Pearson, 1934); 0 when n is 0."""
     if n <= 0 or k <= 0:
@@ -115,7 +118,7 @@ def needed(share: float, confidence: float) -> int:
     return bisect_left(range(most), True, lo=most // 2, key=lambda n: proven(0, n, share, confidence))
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=REMEMBERED)
 def bounded_mean(n: int, total: float, squares: float, confidence: float) -> tuple[float, float]:
     """Two-sided bounds of a mean in [0, 1] from n values, their sum and sum of squares.
 
@@ -138,7 +141,7 @@ def bounded_mean(n: int, total: float, squares: float, confidence: float) -> tup
     return low, high
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=REMEMBERED)
 def always_above(n: float, total: float, delta: float) -> float:
     """A lower bound of the mean of values in [0, 1] that holds at every n at once with probability 1 − delta, look as often as one may.
 
