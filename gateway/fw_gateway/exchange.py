@@ -425,6 +425,8 @@ def lines(headers: Mapping[str, str]) -> str:
         ValueError: one would begin another.
     """
     text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if "".join(headers).isprintable() and "".join(headers.values()).isprintable():
+        return text  # as nearly all are; of what is left, only controls can do harm
     if len(headers) != text.count("\n") or _FORBIDDEN.search(text.replace("\r\n", "")) is not None:
         raise ValueError("a header with signs that it cannot have")
     return text

@@ -1,6 +1,6 @@
 """What each protocol's request must have, and what of it decisions look at: a row a protocol."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -43,7 +43,11 @@ class Kind:
 
 def asked(kind: Kind, fields: Fields) -> Asked:
     """What decisions look at."""
-    limit = next((value for name in kind.limits if isinstance(value := fields.get(name), int)), None)
+    limit = None
+    for name in kind.limits:
+        if isinstance(value := fields.get(name), int):
+            limit = value
+            break
     count = fields.get("n")
     choices = count if kind.protocol in {CHAT, COMPLETIONS} and isinstance(count, int) and count > 1 else 1
     said = protocols[kind.protocol].effort
@@ -117,16 +121,13 @@ def _embeddings(fields: Fields) -> None:
     want(fields, "input", (str, list), "a text or a list", needed=True)
 
 
-def _parts(messages: Any) -> Iterator[Mapping[str, Any]]:
-    """Every part of every message that has parts."""
+def _has(messages: Any, kind: str) -> bool:
+    """Whether any part of any message is of a kind."""
     for message in messages if isinstance(messages, list) else ():
         content = message.get("content")
-        if isinstance(content, list):
-            yield from (part for part in content if isinstance(part, dict))
-
-
-def _has(messages: Any, kind: str) -> bool:
-    return any(part.get("type") == kind for part in _parts(messages))
+        if isinstance(content, list) and any(part.get("type") == kind for part in content if isinstance(part, dict)):
+            return True
+    return False
 
 
 def _formats(kind: Any) -> set[str]:

@@ -13,7 +13,7 @@ from fw_gateway.state import Worlds, budget
 from fw_gateway.state.health import CLOSED
 from fw_gateway.state.limit import Limit
 from fw_gateway.upstream import Route
-from fw_gateway.values import Fault
+from fw_gateway.values import Attempt, AttemptReason, Fault
 from fw_policies.flow import Failed, Open, Quiet
 from fw_policies.model import Target
 
@@ -167,18 +167,17 @@ class Trying:
             return Fault("connection_error", f"{error.message} {error.hint}".strip(), exception=type(error).__name__)
         if not await self._gates[target.deployment].enter(journey.left()):
             return BUSY
-        tried = [one.attempt for one in reversed(journey.tries)]
-        before = next((one for one in tried if one.target.deployment == target.deployment), None)
-        same, previous = before is not None, before or next(iter(tried), None)
-        reason = "hedge" if ask.hedge else "cascade" if ask.cascade else "fallback"
-        reason = "initial" if previous is None else "retry" if same else reason
+        previous: Attempt | None = None
+        reason: AttemptReason = "initial"
+        if journey.tries:
+            previous, reason = _after(journey, ask)
         one = begin(
             call,
             target,
             route,
             self._worlds.deployments[target.deployment],
             number=len(journey.tries) + 1,
-            reason=reason if call.shadow is None else "shadow",  # type: ignore[arg-type]
+            reason=reason if call.shadow is None else "shadow",
         )
         if previous is not None:
             one.attempt.follows, one.attempt.trigger = previous.number, previous.error_type
@@ -224,6 +223,15 @@ def _same_key(one: Endpoint, other: Endpoint) -> bool:
     if one.key is None or other.key is None or one.row is not other.row:
         return False
     return one.key.reveal() == other.key.reveal()
+
+
+def _after(journey: Journey, ask: Open) -> tuple[Attempt, AttemptReason]:
+    """The attempt that the next one follows, the last at its own place if there is one, and why it is made."""
+    tried = [one.attempt for one in reversed(journey.tries)]
+    before = next((one for one in tried if one.target.deployment == ask.target.deployment), None)
+    if before is not None:
+        return before, "retry"
+    return tried[0], "hedge" if ask.hedge else "cascade" if ask.cascade else "fallback"
 
 
 def _together(one: Target, other: Target) -> bool:
