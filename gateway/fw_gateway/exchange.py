@@ -55,6 +55,11 @@ class Channel(ResponseHandler):
         else:
             super().data_received(data)
 
+    def set_response_params(self, **params: Any) -> None:
+        """A session asks something on it."""
+        self.used = True
+        super().set_response_params(**params)
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """It is over."""
         answer, self.answer = self.answer, None
@@ -181,7 +186,12 @@ class Answer:
         self._timer = asyncio.get_running_loop().call_later(max(0.0, seconds), self._late)
 
     def at_leisure(self) -> None:
-        """The limit is off."""
+        """The limit is off; what has come by now has come in time."""
+        self._untimed()
+        if type(self._error) is TimeoutError:
+            self._error = None
+
+    def _untimed(self) -> None:
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
@@ -290,7 +300,7 @@ class Answer:
 
     def _let_go(self) -> Connection | None:
         connection, self._connection = self._connection, None
-        self.at_leisure()
+        self._untimed()
         if connection is None:
             return None  # another answer may have its channel already
         self._channel.answer = None

@@ -143,3 +143,17 @@ async def test_a_stream_is_closed_when_its_client_leaves_and_that_is_no_error(ca
         async with asyncio.timeout(5):
             await closed.wait()
     assert not [one for one in caplog.records if one.levelname == "ERROR"]
+
+
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+async def test_an_answer_that_fails_within_is_broken_off_and_nothing_follows_it(version: bytes) -> None:
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"some"
+        raise KeyError("a bug")
+
+    async with serving(lambda _: Reply(200, dict(HELLO), broken())) as port:
+        head, body = await said(
+            port, (b"GET / HTTP/" + version + b"\r\nHost: x\r\n\r\n") * (2 if version == b"1.1" else 1)
+        )
+    assert head.startswith(b"HTTP/" + version + b" 200 OK")
+    assert body == (b"4\r\nsome\r\n" if version == b"1.1" else b"some")

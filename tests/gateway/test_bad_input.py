@@ -182,3 +182,9 @@ async def test_a_name_out_of_the_request_cannot_break_a_header(client: Client, u
     code, headers, _ = await client.post("/v1/responses", body)
     assert code != 500
     assert "set-cookie" not in headers
+
+
+async def test_a_model_has_a_name_of_a_length_that_can_be_kept(client: Client) -> None:
+    """Names are kept by the hundred: none of them may be a megabyte long."""
+    code, _, body = await client.chat("x" * 257)
+    assert (code, json.loads(body)["error"]["param"]) == (400, "model")

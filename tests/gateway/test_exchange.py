@@ -350,3 +350,32 @@ async def test_nothing_is_sent_when_there_is_no_time_left() -> None:
         with pytest.raises(TimeoutError):
             await line.post("/x", {}, b"{}", within=0.0)
         assert await (await line.post("/x", {}, b"{}", within=1.0)).read() == b"ok"
+
+
+async def test_a_limit_that_is_lifted_just_too_late_breaks_nothing_off() -> None:
+    """What was waited for had come."""
+    async with line_to(saying(OK[:-1])) as line:
+        answer = await line.post("/x", {}, b"{}", within=0.05)
+        await asyncio.sleep(0.1)
+        answer.at_leisure()
+        assert await answer.some() == b"o"
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.some()
+
+
+async def test_a_connection_that_a_session_used_is_not_fresh() -> None:
+    """Health is asked on the same pool: a request that must go out on a new connection does not go out on one of those."""
+    count = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
+        nonlocal count
+        count = number
+        while await reader.readuntil(b"\r\n\r\n"):
+            writer.write(OK)
+
+    async with line_to(serve) as line:
+        session = aiohttp.ClientSession(connector=line._connector, connector_owner=False)
+        async with session, session.get(line._where.url) as answer:
+            assert await answer.read() == b"ok"
+        assert await (await line.post("/x", {}, b"", fresh=True)).read() == b"ok"
+    assert count == 2

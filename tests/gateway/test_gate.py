@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from fw_gateway import clock
 from fw_gateway.config import reader
-from fw_gateway.engine.gate import LONG, MEMORY, OVERDUE, QUEUE, Gate
+from fw_gateway.engine.gate import LONG, MEMORY, OVERDUE, QUEUE, STALE, Gate
 from fw_gateway.state import Deployment
 from fw_gateway.state.health import CLOSED
 from fw_gateway.state.limit import DOWN, LEAST, SAMPLES, START, Limit
@@ -130,6 +131,26 @@ async def test_nobody_is_let_wait_where_no_turn_can_be_foreseen() -> None:
     for mark in marks:
         deployment.busy.leave(mark, 0)
     assert await gate.enter(9)
+
+
+async def test_a_slow_spell_is_not_held_against_a_deployment_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refusals teach nothing of its pace: what was learnt before them grows stale, however often calls are refused meanwhile."""
+    now = 1000.0
+    monkeypatch.setattr(clock, "monotonic", lambda: now)
+    deployment = Deployment()
+    gate = Gate(Limit(1), deployment)
+    deployment.busy.enter(0)
+    gate._seconds, gate._left, gate._known = MEMORY, 0.0, now
+    refused = 0
+    while now < 1000.0 + STALE:
+        refused += not await gate.enter(0.01)
+        now += 0.5
+    assert refused == 10
+    now += 0.5
+    waiting = asyncio.ensure_future(gate.enter(5))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    waiting.cancel()
 
 
 @pytest.mark.parametrize(("pace", "calm", "pressed"), [(1, 0, 0), (4, 2, 1), (40, 20, 4), (10_000, 64, 64)])

@@ -106,10 +106,12 @@ async def test_a_run_that_holds_estimates_says_so(priced: Client) -> None:
         ({"messages": [{"content": [{"type": "image_url", "image_url": {"url": "data:" + "A" * 9999}}]}]}, 1),
         ({"input": "1234", "instructions": "12345678"}, 3),
         ({"metadata": {"a": "x" * 99}}, 1),
+        ({"input": [1, 2, 3, 40_000]}, 4),
+        ({"prompt": [[1, 2], [3]]}, 3),
     ],
 )
 def test_a_request_is_estimated_by_its_text(fields: Mapping[str, Any], tokens: int) -> None:
-    """Four bytes to a token; pictures, and what no model reads, count for nothing."""
+    """Four bytes to a token, tokens as they are; pictures, and what no model reads, count for nothing."""
     assert guessing.asked(fields) == tokens
 
 

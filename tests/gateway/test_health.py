@@ -58,6 +58,8 @@ GONE = aiohttp.ClientConnectionError()
         ([503, TimeoutError()], False),
         ([200, TimeoutError()], True),
         ([404], True),
+        ([503, 404], True),
+        ([200, GONE, 401], True),
     ],
 )
 async def test_a_server_is_as_well_as_it_says(answers: list[int | Exception], well: bool) -> None:

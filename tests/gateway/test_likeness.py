@@ -121,3 +121,15 @@ def test_a_stream_that_changes_its_shape_is_learnt_anew_a_few_times_and_then_rea
         if not likeness.willing:
             break
     assert number == 7
+
+
+@pytest.mark.parametrize("odd", [b"\n", b"\n\n", b"\n\n\n"])
+@pytest.mark.parametrize("before", [chat({"content": "x"}), b": ping\n\n", chat({}, "stop"), b"data: [DONE]\n\n"])
+@pytest.mark.parametrize("size", [1, 7, 10**6])
+def test_ends_of_lines_too_many_between_events_are_relayed_and_say_nothing(
+    before: bytes, odd: bytes, size: int
+) -> None:
+    stream = chat({"content": "Hi"}) * 2 + before + odd
+    out, *_, problem, _ = said(ChatWatcher(hide_usage=False), stream, size)
+    assert not problem
+    assert out.startswith(chat({"content": "Hi"}) * 2)

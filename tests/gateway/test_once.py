@@ -225,7 +225,10 @@ def test_of_two_processes_one_claims(tmp_path: Path) -> None:
     assert first.claim("s", b"q", "one", (0, 10, 0)) is None
     assert second.claim("s", b"q", "two", (5, 15, 0)) == Claimed(b"q")
     assert second.claim("other", b"q", "two", (5, 15, 0)) is None
-    first.renew("one", 20)
+    first.renew(["another"], "one", 20)
+    assert second.claim("t", b"q", "two", (5, 9, 0)) is None
+    first.renew(["s", "t"], "one", 20)
+    assert second.claim("t", b"q", "three", (9, 12, 0)) is None  # what one has not claimed, it cannot renew
     assert second.claim("s", b"q", "two", (19, 29, 0)) == Claimed(b"q")
     second.release("s", "two")  # not its own
     assert second.claim("s", b"q", "two", (19, 29, 0)) == Claimed(b"q")

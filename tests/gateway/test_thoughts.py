@@ -131,6 +131,7 @@ async def test_a_server_that_checks_nothing_gets_its_thoughts_back(upstream: Ups
 
 
 FOREIGN = Reasoning("hm", id="rs_1", sealed="gAAA", maker="openai_responses")
+BAD = {"type": "thinking", "thinking": "no signature"}
 BLOCKS = st.sampled_from(
     [
         MINE,
@@ -141,6 +142,17 @@ BLOCKS = st.sampled_from(
         {"type": "thinking", "thinking": "hm", "signature": signature_of(FOREIGN, FOREIGN.maker)},
     ]
 )
+
+
+def test_a_large_conversation_is_the_same_value_for_value() -> None:
+    """It is written anew; a turn in which nothing is left is not."""
+    words = {"type": "text", "text": "x" * 2**16}
+    content = [[words, BAD], [BAD], [words], "words"]
+    fields = {"model": "m", "big": 1.5, "messages": [{"role": "user", "content": one} for one in content]}
+    found, lost = messages.kept_from(json.dumps(fields).encode(), fields, strict=True)
+    kept = [{"role": "user", "content": one} for one in ([words], [words], "words")]
+    assert orjson.loads(found) == {**fields, "messages": kept}
+    assert lost == ("messages[0].content[1]", "messages[1].content[0]")
 
 
 @given(

@@ -7,7 +7,7 @@ from typing import Any
 from fw_gateway import clock
 from fw_gateway.config import Config
 from fw_gateway.endpoints.asking import Kind, asked
-from fw_gateway.endpoints.request import Request, identity, parse_object, timeout, trace, want
+from fw_gateway.endpoints.request import MAX_NAME, Request, identity, parse_object, timeout, trace, want
 from fw_gateway.errors import BadRequest, UnknownModel
 from fw_gateway.providers.dialects.opaque.relay import form_model
 from fw_gateway.providers.protocols import OPAQUE, protocols
@@ -90,6 +90,8 @@ def read(request: Request, kind: Kind) -> tuple[dict[str, Any], str]:
     form = kind.protocol == OPAQUE and request.headers.get("Content-Type", "").lower().startswith("multipart/form-data")
     fields = {"model": form_model(request.body) or None} if form else parse_object(request.body, kind.count)
     model = str(want(fields, "model", str, "a text", needed=True))
+    if len(model) > MAX_NAME:
+        raise BadRequest(f"`model` is longer than {MAX_NAME} characters.", param="model")
     kind.check(fields)
     if model == AUTO and kind.operation in PINNED:
         raise BadRequest(f"A model must be named here: {PINNED[kind.operation]}", param="model")

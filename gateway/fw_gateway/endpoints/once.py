@@ -73,8 +73,8 @@ class Once:
         """Hold on to what this process claimed before others, until cancelled."""
         while self._store is not None:
             await asyncio.sleep(RENEWAL)
-            if any(entry.kept is None for entry in self._entries.values()):
-                await asyncio.to_thread(self._store.renew, self._owner, clock.wall_ns() + LEASE_NS)
+            if asked := [scope for scope, entry in self._entries.items() if entry.kept is None]:
+                await asyncio.to_thread(self._store.renew, asked, self._owner, clock.wall_ns() + LEASE_NS)
 
     def __call__(self, endpoint: Served) -> Served:
         """The endpoint, asked once per key."""
@@ -222,11 +222,13 @@ class _Listened:
 
     async def aclose(self) -> None:
         """Whatever came of it."""
-        if self._entry.kept is None:
-            await self._once.give_up(self._scope, self._entry)
         closer = getattr(self._body, "aclose", None)
-        if closer is not None:
-            await closer()
+        try:
+            if closer is not None:
+                await closer()
+        finally:
+            if self._entry.kept is None:
+                await self._once.give_up(self._scope, self._entry)
 
 
 def _still() -> StillAsked:

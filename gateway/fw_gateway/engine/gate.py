@@ -21,7 +21,7 @@ OVERDUE = 0.8
 MEMORY = 2.0
 """Seconds of queueing by which its pace is known; what is older counts half each time."""
 STALE = 5.0
-"""Seconds without a queue after which its pace is forgotten."""
+"""Seconds in which nothing was learnt of its pace, after which that is forgotten: else one slow spell would refuse for ever."""
 
 
 class Gate:
@@ -40,7 +40,7 @@ class Gate:
         """When a call was refused last although the queue was kept short."""
         self._seconds, self._left = 0.0, 0.0
         """How long there were queues, and how many calls ended meanwhile."""
-        self._since = self._empty
+        self._since = self._known = self._empty
         """Since when what is not counted there yet."""
 
     async def enter(self, left: float) -> bool:
@@ -52,7 +52,7 @@ class Gate:
             return True
         now = clock.monotonic()
         if not self._waiting:
-            if now - self._empty > STALE:
+            if now - self._known > STALE:
                 self._seconds, self._left = 0.0, 0.0
             self._empty = self._since = now
         pressed = self._pressed(now)
@@ -111,7 +111,7 @@ class Gate:
 
     def _count(self, now: float) -> None:
         self._seconds += now - self._since
-        self._since = now
+        self._since = self._known = now
         if self._seconds > MEMORY:
             self._left, self._seconds = self._left * MEMORY / self._seconds / 2, MEMORY / 2
 

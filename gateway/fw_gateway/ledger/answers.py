@@ -5,7 +5,7 @@ import os
 import sqlite3
 import threading
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,9 +116,15 @@ class Answers:
             self._complain(fault)
         return None
 
-    def renew(self, owner: str, until_ns: int) -> None:
-        """All claims of an owner hold until then."""
-        self._do("UPDATE claims SET until_ns = ? WHERE owner = ?", (until_ns, owner))
+    def renew(self, scopes: Iterable[str], owner: str, until_ns: int) -> None:
+        """These claims of an owner hold until then; one that it does not name ends by itself."""
+        statement = "UPDATE claims SET until_ns = ? WHERE scope = ? AND owner = ?"
+        try:
+            with self._lock, self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.executemany(statement, [(until_ns, scope, owner) for scope in scopes])
+        except sqlite3.Error as fault:
+            self._complain(fault)
 
     def release(self, scope: str, owner: str) -> None:
         """Nobody asks any more, and there is no answer."""

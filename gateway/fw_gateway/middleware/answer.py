@@ -43,6 +43,11 @@ class Answer(web.StreamResponse):
         """It has begun."""
         return self._request is not None
 
+    @property
+    def begun(self) -> bool:
+        """Some of it has gone out."""
+        return self._request is not None and not self._before
+
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Make its head, once. It goes out with what comes first.
 

@@ -160,7 +160,11 @@ async def respond(request: web.Request, reply: Reply, name: str) -> web.StreamRe
                 answer.put(data)
                 await answer.drained()
         await answer.write_eof()
-    except ConnectionError:  # the client is gone: there is nobody to tell, and nothing to tell of
+    except Exception as fault:
+        if not answer.begun:
+            raise
+        if not isinstance(fault, ConnectionError):  # which says that the client is gone
+            _log.exception("request %s failed within its answer", name)
         answer.over = True
         request.protocol.force_close()
     finally:

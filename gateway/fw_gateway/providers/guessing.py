@@ -64,6 +64,8 @@ def _tokens(found: Mapping[str, Any], names: tuple[str, ...]) -> int:
             size += len(one.encode("utf-8", "replace"))
         elif isinstance(one, list):
             todo += one
+        elif isinstance(one, int) and not isinstance(one, bool):
+            size += BYTES  # a token already, where texts are given as such
         elif isinstance(one, dict):
             todo += [value for name, value in one.items() if name not in _NO_TEXT]
     return max(1, -(-size // BYTES))

@@ -111,25 +111,24 @@ class Poller:
             wait, before = self._period, deployment.pace.well
             if before and clock.monotonic() - deployment.busy.last > QUIET:
                 continue
-            well = await self._well(endpoint, known=known)
-            known = known or well is not None
+            well, known = await self._well(endpoint, known=known)
             wait = self._period if known else QUIET
-            deployment.pace.well = before if well is None and not before else well is not False
+            deployment.pace.well = before if well is None else well
             if deployment.pace.well != before:
                 state = "well again" if before is False else "not well, and rests while others are"
                 _log.warning("%s says that it is %s", endpoint.target.deployment, state)
 
-    async def _well(self, endpoint: Endpoint, *, known: bool) -> bool | None:
-        """How it is; None: that is not said. A server that is gone is not well if it was `known` to have such a page."""
+    async def _well(self, endpoint: Endpoint, *, known: bool) -> tuple[bool | None, bool]:
+        """How it is (None: that is not said), and whether it is known to say so: one that is gone is not well if it was."""
         if self._health is None:
-            return None
+            return None, known
         try:
             status = await self._health(endpoint, PATIENCE)
         except TimeoutError:  # busy, perhaps: calls will show
-            return None
+            return None, known
         except (aiohttp.ClientError, OSError):
-            return False if known else None
-        return status == 200 if status == 200 or status >= 500 else None
+            return (False if known else None), known
+        return status < 500, status == 200 or status >= 500  # without such a page it is there, and says no more
 
     async def _each(self, endpoint: Endpoint) -> None:
         deployment = self._deployments[endpoint.target.deployment]

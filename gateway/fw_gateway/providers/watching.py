@@ -119,7 +119,7 @@ class Watcher:
                     position = start
                     continue
             if plain:
-                end = ready.index(b"\n\n", position) + 2
+                end = _end(ready, position)
             else:
                 boundary = BOUNDARY.search(ready, position)
                 end = boundary.end() if boundary is not None else size
@@ -141,7 +141,7 @@ class Watcher:
         likeness = self._likeness
         end, count = likeness.run(ready, position)
         if not count and likeness.willing and not ready.startswith(b":", position):
-            event = ready[position : ready.index(b"\n\n", position) + 2]
+            event = ready[position : _end(ready, position)]
             if not self._dull_event(event):
                 return position
             likeness.learn(event)
@@ -201,6 +201,12 @@ class Watcher:
             return found
         self.problem = "" if self._ended else "an event of the upstream is no JSON object"
         return None
+
+
+def _end(ready: bytes, position: int) -> int:
+    """Where an event ends; a line's end too many between events is as one that says nothing."""
+    at = ready.find(b"\n\n", position)
+    return at + 2 if at >= 0 else len(ready)
 
 
 def comment(text: str) -> bytes:
