@@ -31,6 +31,12 @@ LOGPROBS = "logprobs"
 """What more of a text says of its tokens, in `extra`."""
 
 
+def likely(event: More | Close) -> list[Any]:
+    """What an event says of how likely the tokens of its text were; empty when it says nothing of it, in whatever way."""
+    found = event.extra.get(LOGPROBS)
+    return found if isinstance(found, list) else []
+
+
 @dataclass(slots=True)
 class Growing:
     """A part while more of it comes."""

@@ -23,7 +23,7 @@ from fw_gateway.providers.form import (
     Text,
     ToolCall,
 )
-from fw_gateway.providers.gather import LOGPROBS, Growing, joined
+from fw_gateway.providers.gather import Growing, joined, likely
 from fw_gateway.providers.openai import error_body
 from fw_gateway.providers.sse import frame
 
@@ -160,9 +160,8 @@ class Writer:
 
     def _more(self, event: More, growing: Growing, choice: _Choice) -> bytes:
         match growing.part:
-            case Text() if event.extra.get(LOGPROBS):
-                likely = likelihood(event.extra[LOGPROBS])
-                return self._chunk(event.choice, {"content": event.text}, logprobs=likely)
+            case Text() if tokens := likely(event):
+                return self._chunk(event.choice, {"content": event.text}, logprobs=likelihood(tokens))
             case Text():
                 delta: dict[str, Any] = {"content": event.text}
             case Refusal():
@@ -176,8 +175,8 @@ class Writer:
         return self._chunk(event.choice, delta) if event.text else b""
 
     def _closed(self, event: Close, growing: Growing, choice: _Choice) -> bytes:
-        if isinstance(growing.part, Text) and event.extra.get(LOGPROBS):
-            return self._chunk(event.choice, {}, logprobs=likelihood(event.extra[LOGPROBS]))
+        if isinstance(growing.part, Text) and (tokens := likely(event)):
+            return self._chunk(event.choice, {}, logprobs=likelihood(tokens))
         if not isinstance(growing.part, Reasoning):
             return b""
         growing.add(event)

@@ -25,7 +25,7 @@ from fw_gateway.providers.form import (
     Text,
     ToolCall,
 )
-from fw_gateway.providers.gather import LOGPROBS, Growing, joined
+from fw_gateway.providers.gather import LOGPROBS, Growing, joined, likely
 from fw_gateway.providers.sse import frame
 from fw_gateway.providers.wire import put
 from fw_gateway.values import Usage
@@ -130,7 +130,7 @@ class Writer:
         match event:
             case Open() if isinstance(event.part, Text | Refusal | Reasoning | ToolCall) or self._own(event.part):
                 self._add(event)
-            case More() | Close() if event.index in self._open and event.extra.get(LOGPROBS):
+            case More() | Close() if event.index in self._open and likely(event):
                 self.losses.add("logprobs")
                 yield from self._take(replace(event, extra={n: v for n, v in event.extra.items() if n != LOGPROBS}))
                 return

@@ -14,7 +14,7 @@ from fw_gateway.providers.dialects.responses.answer import (
     write_usage,
 )
 from fw_gateway.providers.dialects.responses.parts import ITEM, NAME, Path, continues, write_reasoning
-from fw_gateway.providers.gather import LOGPROBS, Growing, joined
+from fw_gateway.providers.gather import Growing, joined, likely
 from fw_gateway.providers.sse import frame
 
 _FIXED: Final = ("type", "id", "status", "content", "role")
@@ -265,9 +265,9 @@ class Writer:
         if begun is None:
             return
         begun.growing.add(event)
-        likely = event.extra.get(LOGPROBS, ()) if begun.kind == "text" else ()
-        if event.text or likely:
-            self._say(begun, event.text, likely)
+        tokens = likely(event) if begun.kind == "text" else ()
+        if event.text or tokens:
+            self._say(begun, event.text, tokens)
 
     def _close(self, event: form.Close) -> None:
         """A part is whole; so is its item, if that waits for nothing else."""
