@@ -153,6 +153,19 @@ def audited(process: "subprocess.Popen[str]") -> dict[str, Any] | None:
     return found if isinstance(found, dict) and process.returncode == 0 else None
 
 
+def _ending(*signals: int) -> list[int]:
+    """End when one of them comes. They are noted too: an exception that is raised while a module is imported, or an object ends, is lost."""
+    told: list[int] = []
+
+    def end(number: int, _frame: object) -> None:
+        told.append(number)
+        sys.exit(128 + number)
+
+    for number in signals:
+        signal.signal(number, end)
+    return told
+
+
 def demo(
     embedded: Annotated[bool, typer.Option("--embedded", help="In this process, without a server.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
@@ -161,7 +174,7 @@ def demo(
     say = Say(as_json=as_json)
     traces = os.environ.setdefault("FW_TRACES_FILE", str(Path(STATE) / "traces.jsonl"))  # noqa: TID251 - read by the SDK
     state = os.environ.setdefault("FW_STATE_DIR", STATE)  # noqa: TID251 - read by the engine when embedded
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the gateway ends with us
+    told = _ending(signal.SIGTERM, signal.SIGINT)  # so that the gateway ends with us
     say.line("SmolLM2-135M on this machine: small, real, and sometimes wrong. The point is what can be seen of it.")
     with as_file(files("fw_agents.support")) as folder, auditing() as process:
         try:
@@ -176,6 +189,8 @@ def demo(
         except FwError as fault:
             sys.stderr.write(f"fw demo: {fault}\nThe gateway's own log is in {state}/gateway.log.\n")
             raise typer.Exit(1) from None
+        if told:
+            sys.exit(128 + told[0])
         say.found["traces"] = traces
         say.found["audit"] = sample = audited(process)
     if as_json:

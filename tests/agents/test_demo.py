@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from fw_agents import cli
 from fw_gateway.providers.local import have, missing
 from fw_gateway.telemetry import reader
 from tests.telemetry.conformance import check
@@ -168,3 +169,23 @@ def test_an_interrupted_demo_leaves_nothing_running(tmp_path: Path, number: int)
     while children_of(tmp_path) and time.monotonic() < end:
         time.sleep(0.05)
     assert children_of(tmp_path) == []
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_comes_while_an_object_ends_is_not_lost() -> None:
+    """Nothing that is raised there goes anywhere, not even the end of the program."""
+
+    class Ending:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGUSR1)
+
+    before = signal.getsignal(signal.SIGUSR1)
+    try:
+        told = cli._ending(signal.SIGUSR1)
+        del_me = Ending()
+        del del_me
+        assert told == [signal.SIGUSR1]
+        with pytest.raises(SystemExit):
+            signal.raise_signal(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)

@@ -12,7 +12,7 @@ from fw_gateway.values import Call
 from fw_policies.model import Plan, Target
 from fw_policies.rules.balance import equals, led
 
-MEMORY = 20_000
+MEMORY = 8192
 """Runs, threads and prefixes whose place is remembered; the one that was quiet for longest is forgotten first."""
 SLOW = 0.95
 """Share of answers that begin sooner than one that is hedged."""

@@ -8,7 +8,7 @@ from statistics import NormalDist
 _STEPS = 10_000
 """Steps of the continued fraction at most; it takes about the square root of the larger parameter."""
 _TINY = 1e-300
-REMEMBERED = 2048
+REMEMBERED = 1024
 """Bounds that are remembered of each kind: those of one world and the last few. A count that has grown never comes back, and each takes 300
 bytes."""
 USUAL = 4.0
