@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
-from email.utils import parsedate_to_datetime
 
 import aiohttp
 import orjson
@@ -17,7 +16,7 @@ from fw_gateway.providers.splice import with_member
 from fw_gateway.providers.watching import Watcher, error_text
 from fw_gateway.providers.way import Way, way
 from fw_gateway.state.health import Busy, Deployment
-from fw_gateway.upstream import EXPECTED, Route, fault_of, stale
+from fw_gateway.upstream import EXPECTED, Route, fault_of, retry_after, stale
 from fw_gateway.values import Attempt, AttemptReason, Call, Fault
 from fw_policies.estimate.cost import charge
 from fw_policies.model import Target
@@ -28,6 +27,8 @@ MAX_ERROR = 64 * 2**10
 """Bytes read of an upstream's error."""
 HOP = 0.05
 """Seconds of what is left that a server behind this one is not given: its refusal has to come back in time."""
+BELATED = 0.05
+"""Seconds that the end of a stream waits for usage which has not come before it."""
 LINGER = 0.25
 """Seconds that the connection of a finished stream may take to end; after that it is not kept."""
 COUNTED = frozenset({"chat", "text_completion", "embeddings"})
@@ -312,27 +313,6 @@ def _message(body: bytes) -> tuple[str, str]:
     return error_text(inner), code if isinstance(code, str) else ""
 
 
-def retry_after(seconds: str | None, milliseconds: str | None) -> float | None:
-    """Seconds that a provider asks to be left alone for: a number, or a date of HTTP. What cannot be read was not said."""
-    for text, unit in ((milliseconds, 1e-3), (seconds, 1.0)):
-        try:
-            value = float(text or "x") * unit
-        except ValueError:
-            value = _until(text)
-        if 0 <= value < 1e6:
-            return value
-    return None
-
-
-def _until(text: str | None) -> float:
-    """Seconds from now to a date of HTTP; -1 when it is none."""
-    try:
-        when = parsedate_to_datetime(text or "")
-    except ValueError:
-        return -1.0
-    return max(0.0, when.timestamp() - clock.wall_ns() / 1e9)
-
-
 async def _stream(one: Try, sent: bytes, extra: dict[str, str]) -> Opened | Fault:
     """Read until the first content: then the stream is the client's."""
     attempt = one.attempt
@@ -419,6 +399,8 @@ async def relay(one: Try, response: Answer, watcher: Watcher, first: bytes) -> A
             attempt.max_gap = pace.max_gap
             if out:
                 yield out
+        if watcher.complete and watcher.usage is None and not response.over:
+            await _belated(response, watcher)
         fault = _verdict(watcher, fault, one)
         _note(one, watcher, fault)
         if fault is None:
@@ -478,6 +460,18 @@ def _in_band(watcher: Watcher, fault: Fault, one: Try) -> dict[str, object]:
     code = "deadline_exceeded" if one.late() else fault.error_type
     kind = "timeout_error" if fault.error_type == "timeout" else "upstream_error"
     return {"message": fault.message, "type": kind, "param": None, "code": code}
+
+
+async def _belated(response: Answer, watcher: Watcher) -> None:
+    """Listen a moment longer for usage that is told after the terminator."""
+    response.within(BELATED)
+    try:
+        while watcher.usage is None and (data := await response.some()):
+            watcher.feed(data)
+    except EXPECTED:
+        return
+    finally:
+        response.at_leisure()
 
 
 async def _end(response: Answer) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import socket
 from dataclasses import dataclass, field, replace
+from email.utils import parsedate_to_datetime
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -261,3 +262,24 @@ def stale(exc: BaseException) -> bool:
     if isinstance(exc, aiohttp.ClientConnectorError):
         return False
     return isinstance(exc, (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError))
+
+
+def retry_after(seconds: str | None, milliseconds: str | None) -> float | None:
+    """Seconds that a provider asks to be left alone for: a number, or a date of HTTP. What cannot be read was not said."""
+    for text, unit in ((milliseconds, 1e-3), (seconds, 1.0)):
+        try:
+            value = float(text or "x") * unit
+        except ValueError:
+            value = _until(text)
+        if 0 <= value < 1e6:
+            return value
+    return None
+
+
+def _until(text: str | None) -> float:
+    """Seconds from now to a date of HTTP; -1 when it is none."""
+    try:
+        when = parsedate_to_datetime(text or "")
+    except ValueError:
+        return -1.0
+    return max(0.0, when.timestamp() - clock.wall_ns() / 1e9)

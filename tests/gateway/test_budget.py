@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fw_gateway.attempt import retry_after
 from fw_gateway.config import Endpoint, Secret
 from fw_gateway.state.budget import CAP, EARNED, FLOOR, HEDGED, MOST, RetryBudget, backoff, told
 from fw_gateway.state.health import CLOSED
+from fw_gateway.upstream import retry_after
 from fw_policies.model import TokenPrice
 from tests.gateway.conftest import Client, config_of, endpoint, running
 from tests.gateway.upstream import Exchange, Upstream, completion, failure, listening, silent, status

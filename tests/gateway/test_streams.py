@@ -253,3 +253,37 @@ async def test_no_content_within_the_limit_goes_elsewhere(upstream: Upstream, tm
         assert upstream.count("bad") == 1
         record = await client.recorded()
         assert (record.attempts[0].outcome, record.attempts[0].error_type) == ("timeout", "timeout")
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.02])
+async def test_usage_that_is_told_after_the_end_is_booked(client: Client, upstream: Upstream, pause: float) -> None:
+    """It comes a moment later, on its own; the client does not see it, and its end comes all the same."""
+
+    async def script(exchange: Exchange) -> None:
+        await exchange.events(ROLE, HELLO, STOP, DONE)
+        await asyncio.sleep(pause)
+        await exchange.chunk(b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}\n\n')
+        await exchange.chunk(b"")
+
+    upstream.scripts["one"] = script
+    _, events = await client.stream("one")
+    assert events[-1] == "[DONE]"
+    assert "usage" not in "".join(events)
+    usage = (await client.recorded()).attempts[-1].usage
+    assert usage is not None
+    assert (usage.input_tokens, usage.output_tokens) == (3, 4)
+
+
+async def test_an_end_without_usage_is_not_held_back_for_long(client: Client, upstream: Upstream) -> None:
+    """A server that keeps its connection open behind the terminator, and says nothing."""
+
+    async def script(exchange: Exchange) -> None:
+        await exchange.events(ROLE, HELLO, STOP, DONE)
+        await exchange.gone.wait()
+
+    upstream.scripts["one"] = script
+    began = time.monotonic()
+    _, events = await client.stream("one")
+    assert events[-1] == "[DONE]"
+    assert time.monotonic() - began < 2
+    assert (await client.recorded()).attempts[-1].outcome == "success"
