@@ -17,7 +17,7 @@ from fw_gateway.state.health import CLOSED
 from fw_gateway.upstream import retry_after
 from fw_policies.model import TokenPrice
 from tests.gateway.conftest import Client, config_of, endpoint, running
-from tests.gateway.upstream import Exchange, Upstream, completion, failure, listening, silent, status
+from tests.gateway.upstream import Exchange, Upstream, completion, failure, silent, status
 
 
 @given(st.lists(st.floats(0, 0.2), min_size=1, max_size=400))
@@ -163,15 +163,6 @@ async def test_a_key_that_was_refused_is_not_tried_elsewhere(upstream: Upstream,
         assert (upstream.count("bad"), upstream.count("worse")) == (1, 0)
         assert (await client.chat("other"))[0] == 200
         assert (upstream.count("bad"), upstream.count("good")) == (2, 1)
-
-
-async def test_a_key_that_one_server_refuses_may_be_another_servers(upstream: Upstream, tmp_path: Path) -> None:
-    """Of two servers that were given one key, one may have been started with another."""
-    upstream.scripts["bad"] = status(401)
-    async with listening() as second:
-        places = keyed("m", "bad", upstream, "sk-1"), keyed("m", "good", second, "sk-1")
-        async with running(config_of(tmp_path, *places)) as client:
-            assert {(await client.chat("m"))[0] for _ in range(4)} == {200}
 
 
 @pytest.mark.parametrize(("code", "asked"), [(401, 0), (403, 1)])

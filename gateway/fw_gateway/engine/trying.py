@@ -219,8 +219,8 @@ class Trying:
 
 
 def _same_key(one: Endpoint, other: Endpoint) -> bool:
-    """Whether one server knows both by one key: of two servers with one key, each may have another still. Where none is, none is refused."""
-    if one.key is None or other.key is None or one.row is not other.row or one.url != other.url:
+    """Whether one provider knows both by one key. Where there is none, none can be refused."""
+    if one.key is None or other.key is None or one.row is not other.row:
         return False
     return one.key.reveal() == other.key.reveal()
 
