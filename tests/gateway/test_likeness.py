@@ -109,9 +109,10 @@ def test_a_text_ends_where_json_says_so(words: str) -> None:
 
 
 def test_an_event_broken_within_its_text_is_not_like_the_others() -> None:
-    likeness, token = Likeness(), chat({"content": "x"})
+    likeness, token = Likeness(), chat({"content": "word"})
     likeness.learn(token)
-    assert likeness.run(token.replace(b"x", b"x\n\ndata: [DONE]\n\n"), 0) == (0, 0)
+    assert likeness.run(token, 0) == (len(token), 1)
+    assert likeness.run(token.replace(b"word", b"word\n\ndata: [DONE]\n\n"), 0) == (0, 0)
 
 
 def test_a_stream_that_changes_its_shape_is_learnt_anew_a_few_times_and_then_read() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from fw_gateway.config import Secret
 from fw_gateway.endpoints import once
 from fw_gateway.ledger.answers import Answers, Claimed, Kept
+from fw_gateway.values import Reply, Request
 from tests.gateway.conftest import Client, config_of, endpoint, running, text_of, until
 from tests.gateway.upstream import DONE, HELLO, ROLE, STOP, Exchange, Upstream, breaks, completion, status
 
@@ -273,3 +275,36 @@ async def test_a_twin_in_another_process_is_asked_when_the_first_fails_and_waits
         assert len(upstream.log) == 2
         assert (await ask(first, "k"))[1]["x-fw-idempotent-replay"] == "true"
         assert len(upstream.log) == 2
+
+
+async def test_a_stream_that_is_left_lets_its_upstream_go_before_its_claim_is_written_off() -> None:
+    """A file that is slow to write must not keep the upstream at work; and the claim ends whatever closing brings."""
+    said: list[str] = []
+
+    class Store:
+        def claim(self, *_: Any) -> None:
+            return None
+
+        def release(self, *_: Any) -> None:
+            said.append("released")
+
+    class Body:
+        def __aiter__(self) -> "Body":
+            return self
+
+        async def __anext__(self) -> bytes:
+            return b"more"
+
+        async def aclose(self) -> None:
+            said.append("closed")
+            raise ConnectionResetError
+
+    async def answered(_request: Request) -> Reply:
+        return Reply(200, {}, Body())
+
+    wrap = once.Once(60.0, Store())  # type: ignore[arg-type]
+    request = Request("POST", "/v1/chat/completions", {"idempotency-key": "k"}, b"{}", "r", 0, time.monotonic())
+    reply = await wrap(answered)(request)
+    with pytest.raises(ConnectionResetError):
+        await reply.body.aclose()  # type: ignore[union-attr]
+    assert said == ["closed", "released"]
