@@ -1,5 +1,6 @@
 """JSON that is a trap, for a parser or for whoever reads after us: 400 with words, at next to no cost."""
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -102,7 +103,7 @@ def test_a_conversation_that_is_too_long_is_refused_by_its_length_alone(protocol
 
     def refused() -> None:
         with pytest.raises(BadRequest, match="more than 10,000 entries"):
-            read(asked, KINDS[protocol])
+            asyncio.run(read(asked, KINDS[protocol]))
 
     assert cost(refused) < SECONDS
 

@@ -7,6 +7,7 @@ from typing import Any
 from fw_gateway import clock
 from fw_gateway.config import Config
 from fw_gateway.endpoints.asking import Kind, asked
+from fw_gateway.endpoints.large import LARGE, parsed
 from fw_gateway.endpoints.request import MAX_NAME, Request, identity, parse_object, timeout, trace, want
 from fw_gateway.errors import BadRequest, UnknownModel
 from fw_gateway.providers.dialects.opaque.relay import form_model
@@ -81,14 +82,19 @@ class Resolver:
         return found
 
 
-def read(request: Request, kind: Kind) -> tuple[dict[str, Any], str]:
-    """The fields of a request and its model, checked.
+async def read(request: Request, kind: Kind) -> tuple[dict[str, Any], str]:
+    """The fields of a request and its model, checked. A large body is read in turns with other work.
 
     Raises:
         BadRequest: what is wrong, with the field's name.
     """
-    form = kind.protocol == OPAQUE and request.headers.get("Content-Type", "").lower().startswith("multipart/form-data")
-    fields = {"model": form_model(request.body) or None} if form else parse_object(request.body, kind.count)
+    body = request.body
+    if kind.protocol == OPAQUE and request.headers.get("Content-Type", "").lower().startswith("multipart/form-data"):
+        fields: dict[str, Any] = {"model": form_model(body) or None}
+    elif len(body) < LARGE:
+        fields = parse_object(body, kind.count)
+    else:
+        fields = await parsed(body, lambda text: parse_object(text, kind.count))
     model = str(want(fields, "model", str, "a text", needed=True))
     if len(model) > MAX_NAME:
         raise BadRequest(f"`model` is longer than {MAX_NAME} characters.", param="model")

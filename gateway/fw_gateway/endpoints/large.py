@@ -1,10 +1,16 @@
-"""Large JSON bodies parsed without holding them three times: their long plain texts (images, mostly) are cut out first and put back after."""
+"""Large JSON bodies, read in turns with everything else and not held three times.
 
+Their long plain texts (images, mostly) are cut out first, what is left is read like any body, and the texts are put back after.
+"""
+
+import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 
 from fw_gateway import clock
+from fw_gateway.endpoints.request import NotJSON
 
 LARGE = 2**22
 """Bytes from which a body is large."""
@@ -12,29 +18,34 @@ LONG = 2**16
 """Bytes from which a text is long."""
 LOOKS = 10_000
 """Quotation marks that are looked at; what follows them is parsed as it stands."""
+TURN = 500
+"""Of those, how many at a time."""
 _PIECE = 2**18
+"""Bytes of a text that are looked at at a time."""
+
+Fields = dict[str, Any]
 
 
-def loads(body: bytes) -> Any:
-    """What `orjson.loads` makes of it.
+async def parsed(body: bytes, parse: Callable[[bytes], Fields]) -> Fields:
+    """What `parse` makes of it, while the loop goes on. `parse` reads all JSON alike that differs in the words of a text alone.
 
     Raises:
-        orjson.JSONDecodeError: it is not JSON.
+        BadRequest: `parse` does.
     """
-    spans = _long(body) if len(body) >= LARGE else []
-    if 2 * sum(end - start for start, end in spans) < len(body):
-        return orjson.loads(body)
+    spans = await _long(body) if len(body) >= LARGE else []
+    if not spans or 2 * sum(end - start for start, end in spans) < len(body):
+        return parse(body)
     mark, view, last = f"{clock.secret()}:", memoryview(body), 0
     pieces: list[bytes | memoryview] = []
     for number, (start, end) in enumerate(spans):
         pieces += [view[last:start], f"{mark}{number}".encode()]
         last = end
     try:
-        found = orjson.loads(b"".join([*pieces, view[last:]]))
-    except orjson.JSONDecodeError:
-        return orjson.loads(body)  # says where in the whole
+        found = parse(b"".join([*pieces, view[last:]]))
+    except NotJSON:
+        return parse(body)  # says where in the whole
     texts = {f"{mark}{number}": span for number, span in enumerate(spans)}
-    todo = [found]
+    todo: list[Any] = [found]
     while todo:
         holder = todo.pop()
         for key, value in list(holder.items() if isinstance(holder, dict) else enumerate(holder)):
@@ -43,13 +54,16 @@ def loads(body: bytes) -> Any:
             elif isinstance(value, str) and value in texts:
                 start, end = texts[value]
                 holder[key] = str(view[start:end], "ascii")
+                await asyncio.sleep(0)
     return found
 
 
-def _long(body: bytes) -> list[tuple[int, int]]:
+async def _long(body: bytes) -> list[tuple[int, int]]:
     """Where long plain texts begin and end, without their marks, as far as `LOOKS` go."""
     spans, position = [], 0
-    for _ in range(LOOKS):
+    for look in range(LOOKS):
+        if not look % TURN:
+            await asyncio.sleep(0)
         start = body.find(b'"', position) + 1
         end = body.find(b'"', start) if start else -1
         if end < 0:
@@ -59,7 +73,9 @@ def _long(body: bytes) -> list[tuple[int, int]]:
             if end < 0:
                 break
         elif (
-            end - start >= LONG and not body[end + 1 : end + 64].lstrip().startswith(b":") and _plain(body, start, end)
+            end - start >= LONG
+            and not body[end + 1 : end + 64].lstrip().startswith(b":")
+            and await _plain(body, start, end)
         ):
             spans.append((start, end))
         position = end + 1
@@ -83,17 +99,16 @@ def _end(body: bytes, position: int) -> int:
     return -1
 
 
-def _plain(body: bytes, start: int, end: int) -> bool:
+async def _plain(body: bytes, start: int, end: int) -> bool:
     """Whether the text is ASCII without escapes, and valid."""
-    if body.find(b"\\", start, end) >= 0:
-        return False
     view = memoryview(body)
     try:
         for first in range(start, end, _PIECE):
             piece = bytes(view[first : min(first + _PIECE, end)])
-            if not piece.isascii():
+            if b"\\" in piece or not piece.isascii():
                 return False
             orjson.loads(b'"%b"' % piece)
+            await asyncio.sleep(0)
     except orjson.JSONDecodeError:
         return False
     return True

@@ -9,7 +9,6 @@ import orjson
 
 from fw_gateway import clock
 from fw_gateway.endpoints.duplicates import duplicate
-from fw_gateway.endpoints.large import loads
 from fw_gateway.errors import BadRequest, written
 from fw_gateway.values import Identity, Reply, Request, Trace
 from fw_policies.model import NANO_USD
@@ -26,6 +25,10 @@ DEPTH = 64
 """Levels that a body may be nested."""
 
 
+class NotJSON(BadRequest):
+    """The body cannot be parsed."""
+
+
 def reply(payload: Any, status: int = 200, **headers: str) -> Reply:
     """A JSON reply."""
     return Reply(status, {**JSON, **headers}, written(payload))
@@ -40,11 +43,9 @@ def parse_object(body: bytes, first: Callable[[dict[str, Any]], None] | None = N
     if not body:
         raise BadRequest("The body is empty.", hint="Send a JSON object.")
     try:
-        found = loads(body)
+        found = orjson.loads(body)
     except orjson.JSONDecodeError as fault:
-        raise BadRequest(
-            f"The body is not valid JSON: {fault}.", hint="NaN and Infinity are not JSON either."
-        ) from None
+        raise NotJSON(f"The body is not valid JSON: {fault}.", hint="NaN and Infinity are not JSON either.") from None
     if not isinstance(found, dict):
         raise BadRequest(f"The body must be a JSON object, not {_kind(found)}.")
     if first is not None:

@@ -42,12 +42,12 @@ class Serving:
 
     async def chat(self, request: Request) -> Reply:
         """Serve a chat completion."""
-        call, policy, model = self._read(request, CHAT)
+        call, policy, model = await self._read(request, CHAT)
         return await self._engine.answer(call, policy, model)
 
     async def responses(self, request: Request) -> Reply:
         """Serve OpenAI's Responses."""
-        call, policy, model = self._read(request, RESPONSES)
+        call, policy, model = await self._read(request, RESPONSES)
         stored = next((name for name in STORED if call.fields.get(name)), None)
         if stored is not None and (model is None or model in self._deaf):
             hint = "Send the whole conversation in `input`, or name a model whose upstream stores responses."
@@ -58,12 +58,12 @@ class Serving:
 
     async def messages(self, request: Request) -> Reply:
         """Serve Anthropic's Messages."""
-        call, policy, model = self._read(request, MESSAGES)
+        call, policy, model = await self._read(request, MESSAGES)
         return await self._engine.answer(call, policy, model)
 
     async def count_tokens(self, request: Request) -> Reply:
         """Count the tokens of a message that is not sent: the upstream does where it can, else it is an estimate and says so."""
-        call, policy, model = self._read(request, COUNT)
+        call, policy, model = await self._read(request, COUNT)
         if model in self._counting:
             return await self._engine.answer(call, policy, model)
         counted = reply({"input_tokens": max(1, len(call.body) // 4)})
@@ -72,7 +72,7 @@ class Serving:
 
     async def completions(self, request: Request) -> Reply:
         """Serve completions, always of a pinned model."""
-        call, policy, model = self._read(request, COMPLETIONS)
+        call, policy, model = await self._read(request, COMPLETIONS)
         return await self._engine.answer(call, policy, model)
 
     async def anything(self, request: Request) -> Reply:
@@ -88,12 +88,12 @@ class Serving:
         if not _TAIL.fullmatch(tail) or b'"model"' not in request.body:
             hint = "What is not served here is passed on to the deployments of the `model` that the body names."
             raise UnknownRoute(f"Nothing is served at /v1/{tail[:100]}.", hint=hint)
-        call, policy, model = self._read(request, OPAQUE)
+        call, policy, model = await self._read(request, OPAQUE)
         return await self._engine.answer(call, policy, model)
 
     async def embeddings(self, request: Request) -> Reply:
         """Serve embeddings, always of a pinned model."""
-        call, policy, model = self._read(request, EMBEDDINGS)
+        call, policy, model = await self._read(request, EMBEDDINGS)
         return await self._engine.answer(call, policy, model)
 
     async def verdict(self, request: Request) -> Reply:
@@ -106,16 +106,16 @@ class Serving:
 
     async def explain(self, request: Request) -> Reply:
         """The plan for a chat request; nothing is dispatched."""
-        call, policy, model = self._read(request, CHAT)
+        call, policy, model = await self._read(request, CHAT)
         plan = self._engine.plan(call, policy, model)
         plan = await asyncio.to_thread(explained.covered, self._ledger, plan, self._locks.get(plan.policy))
         trusted = await asyncio.to_thread(explained.trust, self._ledger, plan)
         mapping = explain.mapping(plan, decision_id=call.decision_id, trust=trusted)
         return reply({"text": explain.text(mapping), "plan": mapping})
 
-    def _read(self, request: Request, protocol: str) -> tuple[Call, Policy | None, str | None]:
+    async def _read(self, request: Request, protocol: str) -> tuple[Call, Policy | None, str | None]:
         kind = KINDS[protocol]
-        fields, model = read(request, kind)
+        fields, model = await read(request, kind)
         call = call_of(request, fields, model, kind, longest=self._longest)
         who, policy, pinned = self._resolver.resolve(model, call.identity)
         call.identity = who

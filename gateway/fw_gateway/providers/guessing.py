@@ -61,7 +61,7 @@ def _tokens(found: Mapping[str, Any], names: tuple[str, ...]) -> int:
     while todo:
         one = todo.pop()
         if isinstance(one, str):
-            size += len(one.encode("utf-8", "replace"))
+            size += len(one) if one.isascii() else len(one.encode("utf-8", "replace"))
         elif isinstance(one, list):
             todo += one
         elif isinstance(one, int) and not isinstance(one, bool):

@@ -4,9 +4,11 @@ import argparse
 import asyncio
 import datetime as dt
 import os
+import signal
 import sys
 import tempfile
 import time
+from collections.abc import Coroutine
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -191,7 +193,9 @@ def main() -> None:
     )
     try:
         suite = Suite(given, todo)
-        run(suite.run())
+        run(_tidily(suite.run()))
+    except asyncio.CancelledError:
+        sys.exit("ended by a signal")
     except (Unstartable, OSError, RuntimeError) as fault:
         print(f"the suite cannot run: {fault}", file=sys.stderr)
         sys.exit(2)
@@ -214,6 +218,13 @@ def main() -> None:
         print("\n".join(f"never-event: {event}" for event in events), end="\n" if events else "")
         print(score.last_line(suite.findings))
     sys.exit(1 if score.never(suite.findings) else 0)
+
+
+async def _tidily(work: Coroutine[None, None, None]) -> None:
+    """Do it, or be told to end (SIGTERM): what was started is ended then too."""
+    task = asyncio.ensure_future(work)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    await task
 
 
 assert _checks.__all__, "the checks are imported for their entries in the table"
