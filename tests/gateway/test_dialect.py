@@ -6,11 +6,12 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from fw_gateway.providers import splice
 from fw_gateway.providers.dialects.chat.relay import ChatWatcher, rewrite
-from fw_gateway.providers.splice import members
+from fw_gateway.providers.splice import members, with_model
 from fw_gateway.providers.sse import MAX_EVENT
 from fw_gateway.providers.watching import MAX_HEAD
 from tests.gateway.upstream import BILL, DONE, HELLO, ROLE, STOP, USAGE, WORLD, event
@@ -56,6 +57,19 @@ def test_rewriting_changes_the_model_and_nothing_else(body: bytes, model: str, u
         start, end = spans[-1]
         assert found.startswith(body[:start])
         assert found.endswith(body[end:])
+
+
+@given(bodies(), TEXT, st.integers(0, 20))
+@example(b'{"x":{"model":"a"},"model":"b"}', "c", 20)
+@example(b'{"x":{"model":"a"},"model":"b"}', "c", 4)
+@example(b'{"x":{"model":"a"},"model":"b"}', "c", 0)
+def test_a_large_body_is_rewritten_as_a_small_one_is(body: bytes, model: str, marks: int) -> None:
+    """Searched by its quotation marks, however many of them are looked at, it becomes the same."""
+    small = with_model(body, model)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(splice, "LARGE", 1)
+        patch.setattr(splice, "MARKS", marks)
+        assert with_model(body, model) == small
 
 
 def test_every_repetition_of_the_model_is_replaced() -> None:
