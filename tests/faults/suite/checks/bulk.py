@@ -106,7 +106,8 @@ async def _slow(bench: Bench, kind: Slow, patience: float, *, after: float = 0.0
     await asyncio.sleep(after)
     reader, writer = await asyncio.open_connection("127.0.0.1", bench.port, limit=2**12)
     nonce = bench.nonce()
-    body = raw.chat(bench.model("flood:16"), stream=True, text=nonce)
+    # More than all buffers on the way can hold (Linux: up to 32 MiB to receive and 4 to send, twice): else the upstream may be done.
+    body = raw.chat(bench.model("flood:128"), stream=True, text=nonce)
     whole = raw.request(PATHS["chat"], body, *bench.lines())
     head = whole[: -len(body)]
     first = {"headers": head[:60], "body": head + body[:10], "reader": whole, "silent": b""}[kind.kind]

@@ -59,13 +59,17 @@ async def short(bench: Bench) -> Finding:
 
 @check(6, "soak", stage="L", groups={"trio": TRIO}, limit=180)
 async def soak(bench: Bench) -> Finding:
-    """Thirty minutes of mixed faults: memory grows by at most 1 % in 10 minutes."""
+    """Thirty minutes of mixed faults: memory grows by at most 1 % in 10 minutes.
+
+    The line is laid through what was seen under the load alone: at rest, before and after it, memory is another.
+    """
     minutes = float(bench.shared.get("minutes", 0))
     if not minutes:
         return absent("takes half an hour: `python -m tests.faults.suite soak --minutes 30`")
     await mixed(bench, 60.0)
     fds, base = await settled(bench)
-    samples, count = [(0.0, base)], 0
+    samples: list[tuple[float, int]] = []
+    count = 0
     began = time.monotonic()
     while time.monotonic() - began < minutes * 60:
         count += await mixed(bench, 30.0)
