@@ -25,7 +25,7 @@ _SILENT: Body = {
 
 
 def request(body: Body, *, join: bool = False) -> Body:
-    """A request; its input is one row of parts and calls, wherever turns and messages begin. `join`: refusals in a row are one."""
+    """A request; its input is one row of parts and calls, wherever turns and messages begin. `join`: so are the refusals of a message."""
     body = _without(copy.deepcopy(body), _SILENT)
     body.pop("stream_options", None)
     body["text"] = _without(body.get("text", {}), {"format": {"type": "text"}})
@@ -45,21 +45,26 @@ def request(body: Body, *, join: bool = False) -> Body:
     said += [("input", {"role": "user", "content": found})] if isinstance(found, str) else []
     said += [(f"input[{n}]", item) for n, item in enumerate(found)] if not isinstance(found, str) else []
     entries = [entry for place, item in said for entry in _entries(item, place)]
-    body["input"] = _joined(entries, ("refusal",)) if join else entries
+    body["input"] = _joined(entries, ("refusal",), within=True) if join else entries
     return body
 
 
-def _joined(entries: list[Body], kinds: tuple[str, ...]) -> list[Body]:
-    """Words of one kind in a row are one; what the later ones say of themselves is left out."""
+def _joined(entries: list[Body], kinds: tuple[str, ...], *, within: bool = False) -> list[Body]:
+    """Words of one kind in a row (`within` a message) are one; what the later ones say of themselves is left out."""
     out: list[Body] = []
     for entry in entries:
         kind = entry.get("type")
-        if kind in kinds and out and out[-1].get("type") == kind:
+        near = bool(out) and out[-1].get("type") == kind and (not within or _message(out[-1]) == _message(entry))
+        if kind in kinds and near:
             likely = [*out[-1].get("logprobs", ()), *entry.get("logprobs", ())]
             out[-1] = {**out[-1], kind: out[-1][kind] + entry[kind], **({"logprobs": likely} if likely else {})}
         else:
             out.append(entry)
     return out
+
+
+def _message(entry: Body) -> str:
+    return str(entry.get(PLACE)).partition(".content[")[0]
 
 
 def output(body: Body, *, plainly: bool = False) -> list[Body]:
