@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fw_gateway.config import Secret
-from fw_gateway.endpoints import once
+from fw_gateway.endpoints import large, once
 from fw_gateway.ledger.answers import Answers, Claimed, Kept
 from fw_gateway.values import Reply, Request
 from tests.gateway.conftest import Client, config_of, endpoint, running, text_of, until
@@ -37,6 +37,15 @@ async def test_the_second_answer_is_the_first_one_byte_for_byte(
     assert second["content-type"] == first["content-type"]
     assert second["x-request-id"] != first["x-request-id"]
     assert len(upstream.log) == len(client.records) == 1
+
+
+async def test_large_twins_are_asked_once_and_another_large_body_is_refused(client: Client, upstream: Upstream) -> None:
+    """They are told apart by every byte, in a thread."""
+    text = "A" * (large.LARGE + 1)
+    twins = await asyncio.gather(*(ask(client, "k", {"user": text}) for _ in range(3)))
+    assert {(code, body) for code, _, body in twins} == {(200, completion())}
+    assert len(upstream.log) == 1
+    assert (await ask(client, "k", {"user": text[:-1] + "B"}))[0] == 422
 
 
 async def test_without_the_header_every_request_is_its_own(client: Client, upstream: Upstream) -> None:

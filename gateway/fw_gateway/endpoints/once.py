@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
 from fw_gateway import clock
+from fw_gateway.endpoints.large import LARGE
 from fw_gateway.endpoints.request import MAX_NAME, Request, timeout
 from fw_gateway.errors import BadRequest, GatewayError
 from fw_gateway.ledger.answers import Answers, Claimed, Kept
@@ -90,8 +91,8 @@ class Once:
             message = f"Idempotency-Key must be printable and 1 to {MAX_NAME} characters long."
             raise BadRequest(message, param="Idempotency-Key")
         scope = f"{request.key_id}\n{name}"
-        where = "\n".join((request.path, *request.parameters.values()))
-        asked = hashlib.sha256(where.encode("utf-8", "surrogateescape") + b"\0" + request.body).digest()
+        # In a thread, hashing lets the loop go on: 20 MB take it 15 to 60 ms.
+        asked = await asyncio.to_thread(_digest, request) if len(request.body) >= LARGE else _digest(request)
         end = request.started + timeout(request.headers, self._longest)
         while (entry := self._found(scope)) is not None:
             if entry.kept is not None:
@@ -229,6 +230,14 @@ class _Listened:
         finally:
             if self._entry.kept is None:
                 await self._once.give_up(self._scope, self._entry)
+
+
+def _digest(request: Request) -> bytes:
+    """What is asked, and where."""
+    where = "\n".join((request.path, *request.parameters.values()))
+    found = hashlib.sha256(where.encode("utf-8", "surrogateescape") + b"\0")
+    found.update(request.body)
+    return found.digest()
 
 
 def _still() -> StillAsked:
