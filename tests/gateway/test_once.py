@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fw_gateway.config import Secret
-from fw_gateway.endpoints import large, once
+from fw_gateway.endpoints import once
 from fw_gateway.ledger.answers import Answers, Claimed, Kept
 from fw_gateway.values import Reply, Request
 from tests.gateway.conftest import Client, config_of, endpoint, running, text_of, until
@@ -39,9 +39,12 @@ async def test_the_second_answer_is_the_first_one_byte_for_byte(
     assert len(upstream.log) == len(client.records) == 1
 
 
-async def test_large_twins_are_asked_once_and_another_large_body_is_refused(client: Client, upstream: Upstream) -> None:
+async def test_large_twins_are_asked_once_and_another_large_body_is_refused(
+    client: Client, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """They are told apart by every byte, in a thread."""
-    text = "A" * (large.LARGE + 1)
+    monkeypatch.setattr(once, "LARGE", 1000)
+    text = "A" * 1000
     twins = await asyncio.gather(*(ask(client, "k", {"user": text}) for _ in range(3)))
     assert {(code, body) for code, _, body in twins} == {(200, completion())}
     assert len(upstream.log) == 1
