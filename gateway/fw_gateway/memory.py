@@ -6,34 +6,46 @@ leaked. Elsewhere than on glibc (musl, macOS, Windows) nothing is done: their al
 
 import asyncio
 import ctypes
-from collections.abc import Callable
 from functools import cache
 
 EVERY = 10.0
 """Seconds between two times; one takes a millisecond or two, beside the loop."""
+LARGE = 2**17
+"""Bytes from which memory is taken from the system, and goes back as soon as it is freed. glibc begins with as much, but raises it to the
+size of whatever such piece is freed, up to 32 MiB: then bodies of requests lie among what lives long, and leave holes there."""
+_MMAP_THRESHOLD = -3
 
 
 @cache
-def _trim() -> Callable[[int], int] | None:
-    """What gives back, in glibc; None: this is another system."""
+def _glibc() -> ctypes.CDLL | None:
+    """None: this is another system."""
     try:
-        found: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+        found = ctypes.CDLL(None)
+        _ = found.malloc_trim, found.mallopt, found.gnu_get_libc_version
     except (AttributeError, OSError, TypeError):
         return None
     return found
 
 
+def settle() -> bool:
+    """Keep large pieces apart from here on, in the whole process; whether that can be."""
+    libc = _glibc()
+    return libc is not None and libc.mallopt(_MMAP_THRESHOLD, LARGE) == 1
+
+
 def give_back() -> bool:
     """Give back what is free, in whole pages; whether there was any. Not for the loop."""
-    trim = _trim()
-    return trim is not None and trim(0) == 1
+    libc = _glibc()
+    return libc is not None and libc.malloc_trim(0) == 1
 
 
 async def keep_small() -> None:
     """Give back again and again, until cancelled."""
-    while _trim() is not None:
+    if not settle():
+        return
+    while True:
         await asyncio.sleep(EVERY)
         await asyncio.to_thread(give_back)
 
 
-__all__ = ["give_back", "keep_small"]
+__all__ = ["give_back", "keep_small", "settle"]

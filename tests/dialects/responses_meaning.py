@@ -2,7 +2,7 @@
 
 import copy
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 from fw_gateway.providers.wire import object_of
@@ -67,8 +67,12 @@ def _message(entry: Body) -> str:
     return str(entry.get(PLACE)).partition(".content[")[0]
 
 
-def output(body: Body, *, plainly: bool = False) -> list[Body]:
-    """What an answer says. Thoughts are thoughts, in short or not; `plainly`: a refusal is words like others."""
+def output(body: Body, *, plainly: bool = False, gone: Sequence[str] = (), kinds: Container[str] = ()) -> list[Body]:
+    """What an answer says. Thoughts are thoughts, in short or not; `plainly`: a refusal is words like others.
+
+    What stood at one of the places `gone`, and is of none of the `kinds` that there are behind, does not part the words around it; nor is
+    how likely words were, where that is gone, joined to what the words before say of it.
+    """
     found = [entry for n, item in enumerate(copy.deepcopy(body["output"])) for entry in _entries(item, f"output[{n}]")]
     for entry in found:
         if entry["type"] == "reasoning":
@@ -82,6 +86,10 @@ def output(body: Body, *, plainly: bool = False) -> list[Body]:
     found = [
         entry for entry in found if entry["type"] != "reasoning" or entry["thoughts"] or "encrypted_content" in entry
     ]
+    found = [entry for entry in found if entry[PLACE] not in gone or entry["type"] in kinds]
+    for entry in found:
+        if f"{entry[PLACE]}.logprobs" in gone:
+            entry.pop("logprobs", None)
     return _joined(found, ("text", "refusal"))
 
 

@@ -63,8 +63,10 @@ def test_an_answer_means_the_same_behind_messages(body: dict[str, Any]) -> None:
 def compared(before: dict[str, Any], after: dict[str, Any], lost: list[str], *, plainly: bool = False) -> None:
     """What two answers say, and how they ended."""
     names = responses_meaning.places(lost, {"input": before["output"]}, "output")
-    said = [{"output": responses_meaning.output(body, plainly=plainly)} for body in (before, after)]
-    assert meaning.differences(said[0], said[1], names) == []
+    found = responses_meaning.output(after, plainly=plainly)
+    kinds = {entry["type"] for entry in found}
+    said = responses_meaning.output(before, plainly=plainly, gone=names, kinds=kinds)
+    assert meaning.differences({"output": said}, {"output": found}, names) == []
     refused = '"type": "refusal"' in json.dumps(before)  # a reason of its own elsewhere
     if not refused and not any(name.endswith(("stop_reason", "finish_reason")) for name in lost):
         assert after["status"] == before["status"]

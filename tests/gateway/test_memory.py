@@ -44,8 +44,8 @@ def test_where_there_is_no_glibc_nothing_is_done(monkeypatch: pytest.MonkeyPatch
         return object()
 
     monkeypatch.setattr(ctypes, "CDLL", missing)
-    memory._trim.cache_clear()
+    memory._glibc.cache_clear()
     try:
         assert not memory.give_back()
     finally:
-        memory._trim.cache_clear()
+        memory._glibc.cache_clear()
