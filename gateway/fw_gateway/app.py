@@ -11,7 +11,7 @@ from functools import partial
 import uvloop
 from aiohttp import web
 
-from fw_gateway import clock, memory
+from fw_gateway import clock
 from fw_gateway.config import Config, Endpoint, Secret
 from fw_gateway.endpoints.once import Once
 from fw_gateway.endpoints.reading import Reading
@@ -43,9 +43,10 @@ LAST_CALL = 1.0
 PATIENCE = Patience()
 BACKLOG = 2048
 """Connections that may wait to be let in; a client whose connection does not fit sees a reset."""
-GENERATIONS = (20_000, 20, 50)
+GENERATIONS = (10_000, 3, 3)
 """Container objects between two collections, and collections between those of the older ones: a call makes some hundred, nearly all of
-which end with it, so that the interpreter's own 700 would have nothing to find twice or thrice in every call."""
+which end with it, so that the interpreter's own 700 would have nothing to find twice or thrice in every call. What fails leaves cycles,
+some of them old by then."""
 OLD = 10.0
 """Seconds after which what an engine said of itself is no longer shown."""
 STATES = {"closed": 0.0, "probing": 0.5, "open": 1.0}
@@ -293,6 +294,7 @@ def _settled() -> None:
     """What is loaded by now lasts as long as the process: it is never looked through again."""
     gc.collect()
     gc.freeze()
+    gc.collect()  # the oldest are looked through when a quarter has come to what was left last time: that is nothing now, not all of this
     gc.set_threshold(*GENERATIONS)
 
 
@@ -325,11 +327,10 @@ async def _serve(config: Config, ready: Callable[[str], None]) -> int:
         gateway.listening = True
         ready(address(config.server.host, runner.addresses[0][1]))
         async with asyncio.TaskGroup() as group:
-            working = [group.create_task(work) for work in (gateway.work(), memory.keep_small())]
+            working = group.create_task(gateway.work())
             await stop.wait()
             await gateway.limits.drained(config.server.drain, hurry)
-            for task in working:
-                task.cancel()
+            working.cancel()
     except asyncio.CancelledError:
         if not stop.is_set():
             raise

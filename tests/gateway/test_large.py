@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+import time
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -9,9 +11,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fw_gateway.endpoints import large
+from fw_gateway.endpoints import calls, large
 from fw_gateway.endpoints.request import parse_object
 from fw_gateway.errors import BadRequest
+from tests.gateway.conftest import Client
+from tests.gateway.upstream import Upstream
 
 PLAIN = "QUJD" * 100
 
@@ -19,7 +23,6 @@ PLAIN = "QUJD" * 100
 @pytest.fixture(autouse=True)
 def small_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that small examples take the way of large ones."""
-    monkeypatch.setattr(large, "LARGE", 1)
     monkeypatch.setattr(large, "LONG", 3)
 
 
@@ -63,22 +66,77 @@ def test_what_is_no_json_stays_none(noise: bytes, place: int) -> None:
         assert read(body) == expected
 
 
-async def test_others_have_their_turns_while_a_large_body_is_read() -> None:
-    """However long it is, no more than a piece of it is looked at at a time."""
-    body = orjson.dumps({"model": "one", "messages": [{"role": "user", "content": PLAIN * 10_000}]})
-    turns = 0
+SPACED = b'{"a":"%b","b":["%b"],"%b"%b:1}'
+
+
+@pytest.mark.parametrize("space", [b"", b" ", b" \t\r\n" * 50], ids=["none", "one", "200"])
+def test_a_long_name_is_no_text(space: bytes) -> None:
+    """However far its colon is."""
+    body = SPACED % (PLAIN.encode(), PLAIN.encode(), PLAIN.encode(), space)
+    assert read(body) == orjson.loads(body)
+
+
+@pytest.mark.parametrize("backslashes", [1, 2, 3, 63, 64, 65, 66, 1000])
+def test_a_text_that_ends_in_backslashes_ends_where_it_does(backslashes: int) -> None:
+    """Also where there are too many to be counted."""
+    body = orjson.dumps({"a": PLAIN, "b": "\\" * backslashes, "c": PLAIN, "d": "\\" * backslashes + '"', "e": [PLAIN]})
+    assert read(body) == orjson.loads(body)
+
+
+MIB = 2**20
+BODIES = {
+    "an image": b'{"model":"one","messages":[{"role":"user","content":"%b"}]}' % (b"QUJD" * (2 * MIB)),
+    "backslashes": b'{"model":"one","x":"%b"}' % (b"\\\\" * (4 * MIB)),
+    "marks that are escaped": b'{"model":"one","x":["%b","y"]}' % b'","'.join([b'\\"' * 9_990] * 400),
+}
+"""Of 8 MB each."""
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
+async def test_others_have_their_turns_while_a_large_body_is_looked_at(body: bytes) -> None:
+    """However it is made, no step takes much longer than parsing all of it at once does; an image is looked at a piece at a time."""
+    began = time.thread_time()
+    expected = parse_object(body)
+    once, gaps, last = time.thread_time() - began, [0.0], time.thread_time()
 
     async def other() -> None:
-        nonlocal turns
+        nonlocal last
         while True:
-            turns += 1
             await asyncio.sleep(0)
+            now = time.thread_time()
+            gaps.append(now - last)
+            last = now
 
     beside = asyncio.create_task(other())
     found = await large.parsed(body, parse_object)
+    gaps.append(time.thread_time() - last)
     beside.cancel()
-    assert found == orjson.loads(body)
-    assert turns >= len(body) // 2**18
+    assert found == expected
+    assert max(gaps) < 3 * once + 0.02
+    if body is BODIES["an image"]:
+        assert len(gaps) > len(body) // 2**18
+
+
+async def test_a_large_request_goes_that_way(
+    client: Client, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over a socket: it arrives as it was sent, but for its model."""
+    monkeypatch.setattr(calls, "LARGE", 1000)
+    asked = []
+    parsed = large.parsed
+
+    async def noted(body: bytes, parse: Callable[[bytes], dict[str, Any]]) -> dict[str, Any]:
+        asked.append(len(body))
+        return await parsed(body, parse)
+
+    monkeypatch.setattr(calls, "parsed", noted)
+    assert (await client.chat("one"))[0] == 200
+    assert asked == []
+    assert (await client.chat("pair", fields={"user": PLAIN * 10}))[0] == 200
+    assert len(asked) == 1
+    assert upstream.log[-1].fields == {
+        "model": "bad", "messages": [{"role": "user", "content": "Hi"}], "user": PLAIN * 10
+    }  # fmt: skip
 
 
 def test_a_member_that_stands_twice_around_a_large_text_is_refused() -> None:

@@ -83,7 +83,7 @@ class Resolver:
 
 
 async def read(request: Request, kind: Kind) -> tuple[dict[str, Any], str]:
-    """The fields of a request and its model, checked. A large body is read in turns with other work.
+    """The fields of a request and its model, checked. A large body of long texts is read in turns with other work.
 
     Raises:
         BadRequest: what is wrong, with the field's name.

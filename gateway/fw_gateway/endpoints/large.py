@@ -4,6 +4,7 @@ Their long plain texts (images, mostly) are cut out first, what is left is read 
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,10 @@ LOOKS = 10_000
 """Quotation marks that are looked at; what follows them is parsed as it stands."""
 TURN = 500
 """Of those, how many at a time."""
+RUN = 64
+"""Backslashes in a row after which nothing more is looked at."""
+_KEY = re.compile(rb"[ \t\r\n]*:")
+"""What follows the name of a member."""
 _PIECE = 2**18
 """Bytes of a text that are looked at at a time."""
 
@@ -29,11 +34,13 @@ Fields = dict[str, Any]
 async def parsed(body: bytes, parse: Callable[[bytes], Fields]) -> Fields:
     """What `parse` makes of it, while the loop goes on. `parse` reads all JSON alike that differs in the words of a text alone.
 
+    A body of which less than half is long plain texts is parsed in one step.
+
     Raises:
         BadRequest: `parse` does.
     """
-    spans = await _long(body) if len(body) >= LARGE else []
-    if not spans or 2 * sum(end - start for start, end in spans) < len(body):
+    spans = await _long(body)
+    if 2 * sum(end - start for start, end in spans) < len(body):
         return parse(body)
     mark, view, last = f"{clock.secret()}:", memoryview(body), 0
     pieces: list[bytes | memoryview] = []
@@ -60,43 +67,30 @@ async def parsed(body: bytes, parse: Callable[[bytes], Fields]) -> Fields:
 
 async def _long(body: bytes) -> list[tuple[int, int]]:
     """Where long plain texts begin and end, without their marks, as far as `LOOKS` go."""
-    spans, position = [], 0
+    spans: list[tuple[int, int]] = []
+    start, end = -1, -1
+    """Of the text that is looked at; -1: between two."""
+    plain = True
     for look in range(LOOKS):
         if not look % TURN:
             await asyncio.sleep(0)
-        start = body.find(b'"', position) + 1
-        end = body.find(b'"', start) if start else -1
+        end = body.find(b'"', end + 1)
         if end < 0:
             break
-        if _escaped(body, end):
-            end = _end(body, end)
-            if end < 0:
-                break
-        elif (
-            end - start >= LONG
-            and not body[end + 1 : end + 64].lstrip().startswith(b":")
-            and await _plain(body, start, end)
-        ):
+        if start < 0:
+            start, plain = end + 1, True
+            continue
+        before = body[max(start, end - RUN) : end]
+        escapes = len(before) - len(before.rstrip(b"\\"))
+        if escapes == RUN:
+            break  # it would take a look at each of them to tell where the text ends
+        if escapes % 2:
+            plain = False
+            continue
+        if plain and end - start >= LONG and not _KEY.match(body, end + 1) and await _plain(body, start, end):
             spans.append((start, end))
-        position = end + 1
+        start = -1
     return spans
-
-
-def _escaped(body: bytes, position: int) -> bool:
-    """Whether an odd number of backslashes stands before."""
-    first = position
-    while body[first - 1] == 0x5C:
-        first -= 1
-    return (position - first) % 2 == 1
-
-
-def _end(body: bytes, position: int) -> int:
-    """Where a text ends that goes on behind the escaped mark at `position`; -1: too far away to look."""
-    for _ in range(LOOKS):
-        position = body.find(b'"', position + 1)
-        if position < 0 or not _escaped(body, position):
-            return position
-    return -1
 
 
 async def _plain(body: bytes, start: int, end: int) -> bool:

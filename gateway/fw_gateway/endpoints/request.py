@@ -198,4 +198,16 @@ def trace(headers: Mapping[str, str]) -> Trace:
     return Trace(found[1], found[2], int(found[3], 16), state if state.isascii() and state.isprintable() else "")
 
 
-__all__ = ["JSON", "MAX_NAME", "Request", "identity", "money", "parse_object", "reply", "timeout", "trace", "want"]
+__all__ = [
+    "JSON",
+    "MAX_NAME",
+    "NotJSON",
+    "Request",
+    "identity",
+    "money",
+    "parse_object",
+    "reply",
+    "timeout",
+    "trace",
+    "want",
+]

@@ -76,27 +76,36 @@ def with_model(body: bytes, model: str) -> bytes:
     """`body`, which has a textual `model`, with another one."""
     name = orjson.dumps(model)
     # One key of that spelling, and none spelt with escapes: then it is the top-level one.
-    found = _MODEL.search(body) if _once(body, b'"model"') and not (b"\\" in body and b"\\u006" in body) else None
+    place = _only(body, b'"model"')
+    found = _MODEL.match(body, place) if place >= 0 and not (b"\\" in body and b"\\u006" in body) else None
     if found is None:
         return replaced(body, "model", name)
     view = memoryview(body)  # a slice of a large body would be one more copy of it
     return b"".join((view[: found.start(1)], name, view[found.end(1) :]))
 
 
-def _once(body: bytes, text: bytes) -> bool:
-    """Whether `text`, which begins with a quotation mark, stands there just once.
+def _only(body: bytes, text: bytes) -> int:
+    """Where `text`, which begins with a quotation mark, stands, if it does so just once; else -1.
 
     Where marks are few (images, mostly), each is looked at: searching 20 MB takes 8 ms, finding what is rare in them half a millisecond.
     """
     if len(body) < LARGE:
-        return body.count(text) == 1
-    count, place = 0, body.find(b'"')
+        return body.find(text) if body.count(text) == 1 else -1
+    found, place = -1, body.find(b'"')
     for _ in range(MARKS):
-        if place < 0 or count > 1:
-            return count == 1
-        count += body.startswith(text, place)
+        if place < 0:
+            return found
+        if body.startswith(text, place):
+            if found >= 0:
+                return -1
+            found = place
         place = body.find(b'"', place + 1)
-    return count + body.count(text, place) == 1 if place >= 0 else count == 1
+    if place < 0:
+        return found
+    rest = body.count(text, place)
+    if found >= 0 or rest != 1:
+        return found if not rest else -1
+    return body.find(text, place)
 
 
 def with_member(body: bytes, name: str, value: Any) -> bytes:

@@ -195,7 +195,8 @@ def main() -> None:
         suite = Suite(given, todo)
         run(_tidily(suite.run()))
     except asyncio.CancelledError:
-        sys.exit("ended by a signal")
+        print("ended by a signal", file=sys.stderr)
+        sys.exit(128 + signal.SIGTERM)
     except (Unstartable, OSError, RuntimeError) as fault:
         print(f"the suite cannot run: {fault}", file=sys.stderr)
         sys.exit(2)
