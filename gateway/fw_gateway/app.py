@@ -11,7 +11,7 @@ from functools import partial
 import uvloop
 from aiohttp import web
 
-from fw_gateway import clock
+from fw_gateway import clock, memory
 from fw_gateway.config import Config, Endpoint, Secret
 from fw_gateway.endpoints.once import Once
 from fw_gateway.endpoints.reading import Reading
@@ -327,10 +327,11 @@ async def _serve(config: Config, ready: Callable[[str], None]) -> int:
         gateway.listening = True
         ready(address(config.server.host, runner.addresses[0][1]))
         async with asyncio.TaskGroup() as group:
-            working = group.create_task(gateway.work())
+            working = [group.create_task(work) for work in (gateway.work(), memory.keep_small())]
             await stop.wait()
             await gateway.limits.drained(config.server.drain, hurry)
-            working.cancel()
+            for task in working:
+                task.cancel()
     except asyncio.CancelledError:
         if not stop.is_set():
             raise

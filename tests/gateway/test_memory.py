@@ -1,0 +1,81 @@
+"""What was freed is given back."""
+
+import asyncio
+import ctypes
+import logging
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from fw_gateway import memory
+from tests.gateway.conftest import until
+
+HOLES = """
+import re
+from pathlib import Path
+from fw_gateway import memory
+
+def resident():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+
+found = [bytearray(8192) for _ in range(4000)]
+kept = found[::50]  # what still lives stands between the holes
+full = resident()
+del found
+holed = resident()
+given = memory.give_back()
+print(full, holed, resident(), int(given), len(kept))
+"""
+glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to give memory back")
+
+
+@glibc
+def test_holes_between_what_lives_go_back_to_the_system() -> None:
+    """32 MB in pieces, one in fifty of which stays: freeing gives little back, asking for it nearly all."""
+    out = subprocess.run([sys.executable, "-c", HOLES], capture_output=True, text=True, check=True, timeout=60).stdout
+    full, holed, after, given, _ = map(int, out.split())
+    assert full - holed < 16 * 2**20
+    assert given
+    assert holed - after > 12 * 2**20
+
+
+@glibc
+async def test_it_goes_on_when_there_can_be_no_thread(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That is logged; the next time it is given back."""
+    times = []
+
+    async def threads(act: object) -> None:
+        times.append(act)
+        if len(times) == 1:
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(asyncio, "to_thread", threads)
+    with caplog.at_level(logging.WARNING, "fw.gateway"):
+        task = asyncio.create_task(memory.keep_small(0.001))
+        await until(lambda: len(times) >= 3)
+    assert times == [memory.give_back] * len(times)
+    assert [record.getMessage() for record in caplog.records] == [
+        "freed memory was not given back: can't start new thread"
+    ]
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_where_there_is_no_glibc_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does anything fail, or go on for nothing."""
+
+    def missing(_: None) -> object:
+        return object()
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    memory._libc.cache_clear()
+    try:
+        assert not memory.give_back()
+        await asyncio.wait_for(memory.keep_small(), 1.0)
+    finally:
+        memory._libc.cache_clear()
