@@ -115,6 +115,51 @@ def test_a_request_is_estimated_by_its_text(fields: Mapping[str, Any], tokens: i
     assert guessing.asked(fields) == tokens
 
 
+DATA = "QUJD" * 30_000
+"""A picture of 90 KB."""
+URL = f"data:image/png;base64,{DATA}"
+ASKED = {
+    "/v1/chat/completions": {
+        "messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": URL}}]}]
+    },
+    "/v1/responses": {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": URL}]}]},
+    "/v1/messages": {
+        "max_tokens": 9,
+        "messages": [
+            {
+                "role": "user",
+                "content": [{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": DATA}}],
+            }
+        ],
+    },
+}
+
+
+@pytest.mark.parametrize("path", ASKED)
+async def test_a_picture_is_no_text_to_a_context_window(upstream: Upstream, tmp_path: Path, path: str) -> None:
+    """A model with a window of 8,000 tokens is asked about a picture of 120,000 letters in base64, but not for a text as long."""
+    here = endpoint("one", "here", upstream.url)
+    small = replace(here, target=replace(here.target, context=8_000))
+    policy = {"baseline": "one", "default": {"minimize": "cost"}}
+    async with running(config_of(tmp_path, small, policies={"default": policy})) as client:
+        code, _, _ = await client.post(path, json.dumps({"model": "auto", **ASKED[path]}).encode())
+        assert code == 200
+        text = json.dumps({"model": "auto", "max_tokens": 9, "messages": [{"role": "user", "content": DATA}]}).encode()
+        assert (await client.post("/v1/chat/completions", text))[0] == 503
+        code, _, body = await client.post(
+            "/v1/explain", json.dumps({"model": "auto", **ASKED["/v1/chat/completions"]}).encode()
+        )
+        assert (code, json.loads(body)["plan"]["candidates"][0]["excluded"]) == (200, None)
+
+
+async def test_a_picture_is_counted_as_one(client: Client) -> None:
+    """Where an upstream cannot count."""
+    _, _, body = await client.post(
+        "/v1/messages/count_tokens", json.dumps({"model": "fx-ok", **ASKED["/v1/messages"]}).encode()
+    )
+    assert json.loads(body) == {"input_tokens": guessing.PICTURE}
+
+
 def test_only_what_is_missing_is_estimated() -> None:
     """What was reported stays as it was."""
     assert guessing.completed(Usage(10, 20), 1, 2) is None

@@ -9,6 +9,7 @@ from fw_gateway.endpoints.asking import KINDS
 from fw_gateway.endpoints.calls import Resolver, call_of, read
 from fw_gateway.endpoints.request import Request, parse_object, reply, want
 from fw_gateway.engine import Engine
+from fw_gateway.engine.facts import tokens
 from fw_gateway.errors import BadRequest, UnknownRoute, WrongMethod
 from fw_gateway.ledger import Ledger, explained
 from fw_gateway.providers.protocols import CHAT, COMPLETIONS, COUNT, EMBEDDINGS, MESSAGES, OPAQUE, RESPONSES
@@ -66,7 +67,7 @@ class Serving:
         call, policy, model = await self._read(request, COUNT)
         if model in self._counting:
             return await self._engine.answer(call, policy, model)
-        counted = reply({"input_tokens": max(1, len(call.body) // 4)})
+        counted = reply({"input_tokens": max(1, tokens(call))})
         counted.headers["x-fw-estimated"] = "input_tokens"
         return counted
 

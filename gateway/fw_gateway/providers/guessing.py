@@ -16,6 +16,10 @@ BYTES = 4
 ASKED = ("messages", "input", "prompt", "system", "instructions", "tools")
 """Members of a request that the model reads."""
 ANSWERED = ("choices", "content", "output")
+PICTURES = frozenset({"image_url", "input_image", "image"})
+"""Types of parts that are pictures, in the three protocols."""
+PICTURE = 1_500
+"""Tokens of a picture where that is all that is known of it: what a large one costs (OpenAI some 1,100, Anthropic up to 1,600)."""
 _NO_TEXT = frozenset(
     {
         "id", "type", "role", "object", "model", "status", "finish_reason", "index", "call_id", "tool_call_id", "tool_use_id", "signature",
@@ -25,9 +29,9 @@ _NO_TEXT = frozenset(
 """Members that are no text to a model, or none that counts by its length: names, pictures, sounds, files."""
 
 
-def asked(fields: Mapping[str, Any]) -> int:
-    """Tokens of a request; a picture counts for nothing."""
-    return _tokens(fields, ASKED)
+def asked(fields: Mapping[str, Any], *, picture: int = 0) -> int:
+    """Tokens of a request, with so many for each picture."""
+    return _tokens(fields, ASKED, picture)
 
 
 def answered(body: bytes) -> int | None:
@@ -56,7 +60,7 @@ def completed(reported: Usage | None, incoming: int | None, outgoing: int | None
     )
 
 
-def _tokens(found: Mapping[str, Any], names: tuple[str, ...]) -> int:
+def _tokens(found: Mapping[str, Any], names: tuple[str, ...], picture: int = 0) -> int:
     size, todo = 0, [found[name] for name in names if name in found]
     while todo:
         one = todo.pop()
@@ -67,5 +71,7 @@ def _tokens(found: Mapping[str, Any], names: tuple[str, ...]) -> int:
         elif isinstance(one, int) and not isinstance(one, bool):
             size += BYTES  # a token already, where texts are given as such
         elif isinstance(one, dict):
+            if picture and one.get("type") in PICTURES:
+                size += picture * BYTES
             todo += [value for name, value in one.items() if name not in _NO_TEXT]
     return max(1, -(-size // BYTES))
