@@ -9,8 +9,13 @@ import ctypes
 import logging
 from functools import cache
 
-EVERY = 60.0
-"""Seconds between two times. It takes 8 ms for a heap of 60 MiB, and the loop, which allocates meanwhile, waits for two of them."""
+from fw_gateway import clock
+
+EVERY = 10.0
+"""Seconds between two times, at least."""
+SHARE = 2_000
+"""Parts of the time of which one may be spent so: it takes 8 ms for a heap of 60 MiB, and the loop, which allocates meanwhile, waits for two
+of them; for one of 400 MiB it is ten times as much."""
 _log = logging.getLogger("fw.gateway")
 
 
@@ -25,18 +30,21 @@ def _libc() -> ctypes.CDLL | None:
     return found
 
 
-def give_back() -> bool:
-    """Give back what is free, in whole pages; whether there was any. Not for the loop."""
-    libc = _libc()
-    return libc is not None and libc.malloc_trim(0) == 1
+def give_back() -> float:
+    """Give back what is free, in whole pages; seconds that it took. Not for the loop."""
+    libc, began = _libc(), clock.monotonic()
+    if libc is not None:
+        libc.malloc_trim(0)
+    return clock.monotonic() - began
 
 
 async def keep_small(every: float = EVERY) -> None:
     """Give back again and again, until cancelled; what keeps it from doing so is logged, and no reason to end."""
+    took = 0.0
     while _libc() is not None:
-        await asyncio.sleep(every)
+        await asyncio.sleep(max(every, SHARE * took))
         try:
-            await asyncio.to_thread(give_back)
+            took = await asyncio.to_thread(give_back)
         except RuntimeError as fault:  # there can be no more threads now
             _log.warning("freed memory was not given back: %s", fault)
 

@@ -25,8 +25,8 @@ kept = found[::50]  # what still lives stands between the holes
 full = resident()
 del found
 holed = resident()
-given = memory.give_back()
-print(full, holed, resident(), int(given), len(kept))
+memory.give_back()
+print(full, holed, resident(), len(kept))
 """
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to give memory back")
 
@@ -35,9 +35,8 @@ glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc
 def test_holes_between_what_lives_go_back_to_the_system() -> None:
     """32 MB in pieces, one in fifty of which stays: freeing gives little back, asking for it nearly all."""
     out = subprocess.run([sys.executable, "-c", HOLES], capture_output=True, text=True, check=True, timeout=60).stdout
-    full, holed, after, given, _ = map(int, out.split())
+    full, holed, after, _ = map(int, out.split())
     assert full - holed < 16 * 2**20
-    assert given
     assert holed - after > 12 * 2**20
 
 
@@ -48,10 +47,11 @@ async def test_it_goes_on_when_there_can_be_no_thread(
     """That is logged; the next time it is given back."""
     times = []
 
-    async def threads(act: object) -> None:
+    async def threads(act: object) -> float:
         times.append(act)
         if len(times) == 1:
             raise RuntimeError("can't start new thread")
+        return 0.0
 
     monkeypatch.setattr(asyncio, "to_thread", threads)
     with caplog.at_level(logging.WARNING, "fw.gateway"):
@@ -66,6 +66,23 @@ async def test_it_goes_on_when_there_can_be_no_thread(
         await task
 
 
+@glibc
+async def test_what_takes_long_is_done_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One part in 2,000 of the time, at most."""
+    waits: list[float] = []
+
+    async def slept(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(memory, "give_back", lambda: 0.1 if len(waits) == 1 else 0.001)
+    monkeypatch.setattr(asyncio, "sleep", slept)
+    with pytest.raises(asyncio.CancelledError):
+        await memory.keep_small()
+    assert waits == [10.0, 200.0, 10.0]
+
+
 async def test_where_there_is_no_glibc_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor does anything fail, or go on for nothing."""
 
@@ -75,7 +92,7 @@ async def test_where_there_is_no_glibc_nothing_is_done(monkeypatch: pytest.Monke
     monkeypatch.setattr(ctypes, "CDLL", missing)
     memory._libc.cache_clear()
     try:
-        assert not memory.give_back()
+        memory.give_back()
         await asyncio.wait_for(memory.keep_small(), 1.0)
     finally:
         memory._libc.cache_clear()
