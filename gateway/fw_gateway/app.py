@@ -43,7 +43,7 @@ LAST_CALL = 1.0
 PATIENCE = Patience()
 BACKLOG = 2048
 """Connections that may wait to be let in; a client whose connection does not fit sees a reset."""
-GENERATIONS = (10_000, 3, 3)
+GENERATIONS = (20_000, 4, 4)
 """Container objects between two collections, and collections between those of the older ones: a call makes some hundred, nearly all of
 which end with it, so that the interpreter's own 700 would have nothing to find twice or thrice in every call. What fails leaves cycles,
 some of them old by then."""
