@@ -152,6 +152,13 @@ async def test_a_picture_is_no_text_to_a_context_window(upstream: Upstream, tmp_
         assert (code, json.loads(body)["plan"]["candidates"][0]["excluded"]) == (200, None)
 
 
+@pytest.mark.parametrize("kind", [[], {}, None, 1])
+async def test_a_part_of_no_type_is_no_fault_of_ours(client: Client, kind: Any) -> None:
+    """Beside a picture, where parts are looked at: it is passed on for the upstream to judge."""
+    parts = [{"type": "image_url", "image_url": {"url": URL}}, {"type": kind, "x": "y"}]
+    assert (await client.chat("one", fields={"messages": [{"role": "user", "content": parts}]}))[0] == 200
+
+
 async def test_a_picture_is_counted_as_one(client: Client) -> None:
     """Where an upstream cannot count."""
     _, _, body = await client.post(

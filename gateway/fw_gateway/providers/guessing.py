@@ -16,8 +16,8 @@ BYTES = 4
 ASKED = ("messages", "input", "prompt", "system", "instructions", "tools")
 """Members of a request that the model reads."""
 ANSWERED = ("choices", "content", "output")
-PICTURES = frozenset({"image_url", "input_image", "image"})
-"""Types of parts that are pictures, in the three protocols."""
+PICTURES = ("image_url", "input_image", "image")
+"""Types of parts that are pictures, in the three protocols; no set, for a client's type may be anything, a list too."""
 PICTURE = 1_500
 """Tokens of a picture where that is all that is known of it: what a large one costs (OpenAI some 1,100, Anthropic up to 1,600)."""
 _NO_TEXT = frozenset(

@@ -103,9 +103,9 @@ def _only(body: bytes, text: bytes) -> int:
     if place < 0:
         return found
     rest = body.count(text, place)
-    if found >= 0 or rest != 1:
-        return found if not rest else -1
-    return body.find(text, place)
+    if found >= 0:
+        return -1 if rest else found
+    return body.find(text, place) if rest == 1 else -1
 
 
 def with_member(body: bytes, name: str, value: Any) -> bytes:
