@@ -96,7 +96,7 @@ def rollup(record: Record) -> dict[str, Value]:
         "fw.request.model": short(call.model),
         "fw.call.attempt.count": len(record.attempts),
         "fw.call.outcome": record.outcome,
-        "fw.call.actual.duration": _duration(call.started, record.ended),
+        "fw.call.actual.duration": duration(record),
         "fw.call.overhead.duration": overhead(record),
     }
     if call.identity.run:
@@ -142,7 +142,7 @@ def first_chunk(record: Record) -> float | None:
     if served is None or served.ttft is None or not record.call.stream:
         return None
     first = record.accepted if record.accepted is not None else served.started + served.ttft
-    return _duration(record.call.started, first)
+    return _passed(record.call.started, first)
 
 
 def overhead(record: Record) -> float:
@@ -338,7 +338,8 @@ def attempt_attributes(attempt: Attempt, *, stream: bool) -> dict[str, Value]:
     if stream:
         _stream(attempt, found)
     if attempt.usage is not None:
-        _usage(attempt.usage, found, failed=bool(attempt.error_type))
+        counted = zip(_TOKENS, tokens(attempt.usage, failed=bool(attempt.error_type)), strict=True)
+        found.update({name: known for name, known in counted if known is not None})
     if attempt.cost is not None:
         found["fw.cost.amount"] = dollars(attempt.cost)
     return found
@@ -362,23 +363,43 @@ def count(tokens: int | None) -> int | None:
     return tokens if tokens is not None and 0 <= tokens < 1 << 53 else None
 
 
-def _usage(usage: Usage, found: dict[str, Value], *, failed: bool) -> None:
-    """Usage as it was reported; a failed attempt that reports zero reports nothing, and a part never exceeds its whole."""
+def tokens(usage: Usage, *, failed: bool) -> tuple[int | None, int | None, int | None, int | None, int | None]:
+    """Input, cached, written to a cache, output, reasoning: as they were reported, None where nothing was.
+
+    A failed attempt that reports zero reports nothing, and a part never exceeds its whole.
+    """
     incoming, outgoing = count(usage.input_tokens), count(usage.output_tokens)
     if failed and not incoming and not outgoing:
-        return
-    if incoming is not None:
-        found["gen_ai.usage.input_tokens"] = incoming
-        if (cached := count(usage.cached_tokens)) is not None:
-            found["gen_ai.usage.cache_read.input_tokens"] = min(cached, incoming)
-        if (written := count(usage.cache_write_tokens)) is not None:
-            found["gen_ai.usage.cache_creation.input_tokens"] = min(written, incoming)
-    if outgoing is not None:
-        found["gen_ai.usage.output_tokens"] = outgoing
-        if (reasoning := count(usage.reasoning_tokens)) is not None:
-            found["gen_ai.usage.reasoning.output_tokens"] = min(reasoning, outgoing)
+        return None, None, None, None, None
+    return (
+        incoming,
+        _part(usage.cached_tokens, incoming),
+        _part(usage.cache_write_tokens, incoming),
+        outgoing,
+        _part(usage.reasoning_tokens, outgoing),
+    )
 
 
-def _duration(start: float, end: float) -> float:
+def _part(tokens: int | None, whole: int | None) -> int | None:
+    if tokens is None or whole is None or (known := count(tokens)) is None:
+        return None
+    return known if known < whole else whole
+
+
+_TOKENS = (
+    "gen_ai.usage.input_tokens",
+    "gen_ai.usage.cache_read.input_tokens",
+    "gen_ai.usage.cache_creation.input_tokens",
+    "gen_ai.usage.output_tokens",
+    "gen_ai.usage.reasoning.output_tokens",
+)
+
+
+def duration(record: Record) -> float:
+    """Seconds that a call took."""
+    return _passed(record.call.started, record.ended)
+
+
+def _passed(start: float, end: float) -> float:
     spent = end - start
     return spent if math.isfinite(spent) and spent > 0 else 0.0

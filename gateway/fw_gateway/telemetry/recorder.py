@@ -21,6 +21,7 @@ from fw_gateway.telemetry.measure import Measurer
 from fw_gateway.telemetry.otel import Otlp, Signal, disabled, exporter, is_sampled, refused, sampler, scope, wants
 from fw_gateway.telemetry.otlp import Envelope, Line, Span, event_text, span_text, written
 from fw_gateway.telemetry.resource import SCHEMA_URL, SCOPE, package_version, resource
+from fw_gateway.telemetry.templates import Templates
 from fw_gateway.values import Record, Trace
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ class Recorder:
         # Decisions and outcomes are in the ledger anyway, so their events are written only where somebody asks for them.
         self._events_file = LineFile(environ["FW_EVENTS_FILE"]) if environ.get("FW_EVENTS_FILE") else None
         self._logs = self._events_file is not None or self._otlp.logs
+        # Objects and events need more than text.
+        self._templates = None if self._otlp.traces or self._logs else Templates(self._renderer)
         self._pusher = self._push(environ)
         self._queue: deque[Record | threading.Event] = deque()
         self._limit = queue
@@ -221,11 +224,14 @@ class Recorder:
     def _render(self, record: Record, traces: list[str], events: list[str]) -> None:
         """Metrics see every call; the spans of a trace that is not kept are not even made, unless events refer to them."""
         sampled = self.sampled(record.call.trace)
-        rendered = self._renderer.made(record, self._make) if (sampled and self._spans) or self._logs else None
         with self._tables:
             self._measurer.record(record, sampled=sampled)
-        if rendered is None:
+        if not ((sampled and self._spans) or self._logs):
             return
+        if self._templates is not None and (text := self._templates.written(record)) is not None:
+            traces.append(text)
+            return
+        rendered = self._renderer.made(record, self._make)
         made = rendered.spans if sampled else []
         happened = self._events.events(record, rendered) if self._logs else []
         if self._traces_file is not None:

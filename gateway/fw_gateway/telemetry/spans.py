@@ -112,7 +112,7 @@ class Renderer:
         rolled: tuple[Fragment, ...] = (Fragment(attributes.rollup(record)),)
         if plan is not None:
             rolled = (*rolled, self._estimates[plan])
-        last = _end(record)
+        last = ending(record)
         found: Rendered[Made] = Rendered(make, [], "", rolled, who)
         if not call.embedded:
             found.spans.append(self._server(record, found, last))
@@ -151,7 +151,7 @@ class Renderer:
     def _route(self, record: Record, plan: Plan, found: Rendered[Made], last: int) -> Made:
         call = record.call
         trace = call.trace
-        start = min(max(record.routed_ns, call.started_ns), last)
+        start, end = planned(record, last)
         return found.make(
             trace.trace_id,
             found.route_id,
@@ -159,7 +159,7 @@ class Renderer:
             f"route {plan.policy or plan.reason}",
             INTERNAL,
             start,
-            min(start + int(record.routing * 1e9), last),
+            end,
             {"fw.decision.id": call.decision_id},
             (self._routes[plan], found.who),
             (),
@@ -174,8 +174,7 @@ class Renderer:
         trace = call.trace
         own = attributes.attempt_attributes(attempt, stream=call.stream)
         own.update(asked)
-        start = at(call, attempt.started)
-        end = at(call, attempt.ended if attempt.ended is not None else max(record.ended, attempt.started))
+        start, end = tried(record, attempt)
         return found.make(
             trace.trace_id,
             attempt.span_id,
@@ -183,7 +182,7 @@ class Renderer:
             f"{call.operation} {attributes.short(target.upstream_model)}",
             CLIENT,
             start,
-            end if end > start else start,
+            end,
             own,
             (self._targets[call.operation][target], self._outcome(attempt), found.who),
             _links(attempt, record.attempts, found.route_id)
@@ -226,12 +225,30 @@ def at(call: Call, moment: float) -> int:
     return call.started_ns + passed if passed > 0 else call.started_ns
 
 
-def _end(record: Record) -> int:
+def ending(record: Record) -> int:
+    """When a call was over, its last attempt included."""
     last = record.ended
     for attempt in record.attempts:
         if attempt.ended is not None and attempt.ended > last:
             last = attempt.ended
     return at(record.call, last)
+
+
+def planned(record: Record, last: int) -> tuple[int, int]:
+    """When planning began and ended; no later than the call, which ended at `last`."""
+    began = record.call.started_ns
+    start = record.routed_ns if record.routed_ns > began else began
+    if start > last:
+        return last, last
+    end = start + int(record.routing * 1e9)
+    return start, end if end < last else last
+
+
+def tried(record: Record, attempt: Attempt) -> tuple[int, int]:
+    """When an attempt began and ended; one that was given up ends with its call."""
+    start = at(record.call, attempt.started)
+    end = at(record.call, attempt.ended if attempt.ended is not None else max(record.ended, attempt.started))
+    return start, end if end > start else start
 
 
 def _links(attempt: Attempt, attempts: list[Attempt], route_id: str) -> tuple[Link, ...]:
