@@ -255,7 +255,8 @@ async def _read(response: Answer) -> bytes:
     Raises:
         aiohttp.ClientPayloadError: it was cut short, or is too large.
     """
-    if response.content_length is not None and response.content_length <= MAX_ANSWER:
+    size = response.content_length
+    if size is not None and size <= MAX_ANSWER:
         return await response.read()
     body, rest = await _up_to(response, MAX_ANSWER)
     if rest:

@@ -13,15 +13,11 @@ _EPOCH = date(1970, 1, 1).toordinal()
 _dice = random.Random()  # noqa: S311 - ids and jitter, no secrets
 _bits = _dice.getrandbits
 
+monotonic = time.monotonic
+"""Seconds that only ever grow; for durations and deadlines. The clock itself: a call reads it a dozen times."""
 
-def monotonic() -> float:
-    """Seconds that only ever grow; for durations and deadlines."""
-    return time.monotonic()
-
-
-def wall_ns() -> int:
-    """Nanoseconds since the epoch; for timestamps only, never for durations."""
-    return time.time_ns()
+wall_ns = time.time_ns
+"""Nanoseconds since the epoch; for timestamps only, never for durations."""
 
 
 def today() -> str:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from functools import cached_property, partial
 from math import inf
-from typing import Any, cast
+from typing import Any
 
 import aiohttp
 import httptools
@@ -383,7 +383,8 @@ class Line:
         if within < (limits.connect or inf):
             limits = aiohttp.ClientTimeout(total=None, connect=within)
         connection = await self._connection(limits, fresh=fresh)
-        answer = Answer(connection, cast("Channel", connection.protocol))
+        channel: Any = connection.protocol
+        answer = Answer(connection, channel)
         try:
             if within < inf:
                 answer.within(end - loop.time())
@@ -417,7 +418,7 @@ class Line:
                 found = await self._connector.connect(self._where, [], limits)
             except TimeoutError as exc:
                 raise aiohttp.ConnectionTimeoutError("no connection within its limit") from exc
-            channel = cast("Channel", found.protocol)
+            channel: Any = found.protocol
             if not channel.used or not (fresh or channel.should_close):
                 return found
             found.close()  # when one of those that were kept is dead, all may be

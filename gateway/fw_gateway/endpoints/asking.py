@@ -10,7 +10,9 @@ from fw_gateway.providers.protocols import CHAT, COMPLETIONS, COUNT, EMBEDDINGS,
 from fw_gateway.values import Asked, Operation
 
 Fields = Mapping[str, Any]
-_DECIMALS = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
+_Rule = tuple[tuple[type, ...], str]
+_WHOLE, _TRUTH, _OBJECT = ((int,), "a whole number"), ((bool,), "true or false"), ((dict,), "an object")
+_BLOCKS = ((str, list), "a text or a list of text blocks")
 MAX_MESSAGES = 10_000
 
 
@@ -67,33 +69,47 @@ def _messages(fields: Fields, name: str = "messages") -> None:
     _objects(found, name, "role")
 
 
-def _common(fields: Fields, *whole: str) -> None:
-    want(fields, "stream", bool, "true or false")
-    _objects(want(fields, "tools", list, "a list"), "tools", "type")
-    for name in whole:
-        want(fields, name, int, "a whole number")
-    for name in _DECIMALS:
-        want(fields, name, (int, float), "a number")
+def _rules(**own: _Rule) -> Mapping[str, _Rule]:
+    decimals = dict.fromkeys(
+        ("temperature", "top_p", "frequency_penalty", "presence_penalty"), ((int, float), "a number")
+    )
+    return {"stream": _TRUTH, "tools": ((list,), "a list"), **decimals, **own}
+
+
+_CHAT: Final = _rules(
+    stream_options=_OBJECT, response_format=_OBJECT, max_tokens=_WHOLE, max_completion_tokens=_WHOLE, n=_WHOLE
+)
+_MESSAGES: Final = _rules(max_tokens=_WHOLE, system=_BLOCKS, thinking=_OBJECT, top_k=_WHOLE)
+_RESPONSES: Final = _rules(
+    instructions=((str,), "a text"), text=_OBJECT, reasoning=_OBJECT, background=_TRUTH, max_output_tokens=_WHOLE
+)
+_COMPLETIONS: Final = _rules(stream_options=_OBJECT, max_tokens=_WHOLE, n=_WHOLE)
+
+
+def _members(fields: Fields, rules: Mapping[str, _Rule]) -> None:
+    """Those that are there: a request has fewer members than its protocol has rules."""
+    for name, value in fields.items():
+        rule = rules.get(name)
+        if rule is not None and type(value) not in rule[0]:
+            want(fields, name, *rule)
+    if "tools" in fields:
+        _objects(fields["tools"], "tools", "type")
 
 
 def _chat(fields: Fields) -> None:
     _messages(fields)
-    want(fields, "stream_options", dict, "an object")
-    want(fields, "response_format", dict, "an object")
-    _common(fields, "max_tokens", "max_completion_tokens", "n")
+    _members(fields, _CHAT)
 
 
 def _anthropic(fields: Fields) -> None:
     _messages(fields)
     want(fields, "max_tokens", int, "a whole number", needed=True)
-    want(fields, "system", (str, list), "a text or a list of text blocks")
-    want(fields, "thinking", dict, "an object")
-    _common(fields, "top_k")
+    _members(fields, _MESSAGES)
 
 
 def _count(fields: Fields) -> None:
     _messages(fields)
-    want(fields, "system", (str, list), "a text or a list of text blocks")
+    want(fields, "system", *_BLOCKS)
     _objects(want(fields, "tools", list, "a list"), "tools", "name")
 
 
@@ -101,16 +117,11 @@ def _responses(fields: Fields) -> None:
     found = want(fields, "input", (str, list), "a text or a list of items", needed=True)
     if isinstance(found, list):
         _objects(found, "input", "type")
-    want(fields, "instructions", str, "a text")
-    want(fields, "text", dict, "an object")
-    want(fields, "reasoning", dict, "an object")
-    want(fields, "background", bool, "true or false")
-    _common(fields, "max_output_tokens")
+    _members(fields, _RESPONSES)
 
 
 def _completions(fields: Fields) -> None:
-    want(fields, "stream_options", dict, "an object")
-    _common(fields, "max_tokens", "n")
+    _members(fields, _COMPLETIONS)
 
 
 def _anything(fields: Fields) -> None:
@@ -119,6 +130,9 @@ def _anything(fields: Fields) -> None:
 
 def _embeddings(fields: Fields) -> None:
     want(fields, "input", (str, list), "a text or a list", needed=True)
+
+
+_NONE: Final = frozenset[str]()
 
 
 def _has(messages: Any, kind: str) -> bool:
@@ -136,10 +150,11 @@ def _formats(kind: Any) -> set[str]:
 
 def _chat_needs(fields: Fields) -> frozenset[str]:
     found = {"tools"} if fields.get("tools") else set[str]()
-    found |= _formats((fields.get("response_format") or {}).get("type"))
+    if form := fields.get("response_format"):
+        found |= _formats(form.get("type"))
     if _has(fields["messages"], "image_url"):
         found.add("vision")
-    return frozenset(found)
+    return frozenset(found) if found else _NONE
 
 
 def _anthropic_needs(fields: Fields) -> frozenset[str]:

@@ -80,9 +80,9 @@ class Once:
     def __call__(self, endpoint: Served) -> Served:
         """The endpoint, asked once per key."""
 
-        async def served(request: Request) -> Reply:
+        def served(request: Request) -> Awaitable[Reply]:
             name = request.headers.get(HEADER)
-            return await endpoint(request) if name is None else await self._served(endpoint, request, name)
+            return endpoint(request) if name is None else self._served(endpoint, request, name)
 
         return served
 

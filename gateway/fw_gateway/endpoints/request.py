@@ -50,11 +50,16 @@ def parse_object(body: bytes, first: Callable[[dict[str, Any]], None] | None = N
         raise BadRequest(f"The body must be a JSON object, not {_kind(found)}.")
     if first is not None:
         first(found)
-    if len(body) > 2 * DEPTH and _deeper(found, DEPTH):
+    if not _shallow(body) and _deeper(found, DEPTH):
         raise BadRequest(f"The body is nested deeper than {DEPTH} levels.")
     if twice := duplicate(body, found):
         raise BadRequest(f"`{twice}` stands twice in the body.", hint="Send it once.", param=twice)
     return found
+
+
+def _shallow(body: bytes) -> bool:
+    """Whether a body of usual size has too few brackets to be nested deep."""
+    return len(body) < 2**14 and body.count(b"{") + body.count(b"[") <= DEPTH
 
 
 def _deeper(found: dict[str, Any], levels: int) -> bool:

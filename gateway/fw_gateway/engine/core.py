@@ -35,7 +35,7 @@ from fw_gateway.providers.watching import comment
 from fw_gateway.state import Worlds
 from fw_gateway.state.runs import Runs, SharedRuns
 from fw_gateway.upstream import Route
-from fw_gateway.values import Call, Record, Reply
+from fw_gateway.values import Attempt, Call, CallOutcome, Record, Reply
 from fw_policies.flow import Answer, Failed, Open, Quiet, Told, Verdict, Verify, flow
 from fw_policies.model import Plan
 from fw_policies.spec import Policy, checks
@@ -321,18 +321,16 @@ class Engine:
         if journey.reserved is not None and record.plan is not None:
             explored = record.plan.targets[0]
             self._chooser.settle(journey.reserved, [one for one in record.attempts if one.target == explored])
-        deployments = {attempt.target.deployment for attempt in record.attempts}
         if failed:
             record.outcome = "failed"
-        elif len(record.attempts) > 1 and any(attempt.outcome == "rejected" for attempt in record.attempts):
-            record.outcome = "cascaded"
-        elif any(attempt.reason == "hedge" for attempt in record.attempts):
-            record.outcome = "hedged"
         elif len(record.attempts) > 1:
-            record.outcome = "fell_back" if len(deployments) > 1 else "retried"
-        cost = record.cost if record.cost is not None else record.guessed_cost  # better an estimate than nothing
-        if record.call.identity.run and cost:
-            self._runs.spend(record.call.identity.run, cost)
+            record.outcome = _found(record.attempts)
+        if record.call.identity.run:
+            cost = record.cost
+            if cost is None:
+                cost = record.guessed_cost  # better an estimate than nothing
+            if cost:
+                self._runs.spend(record.call.identity.run, cost)
         self._learn(journey)
 
     def _learn(self, journey: Journey) -> None:
@@ -341,6 +339,15 @@ class Engine:
         if self._config.telemetry.text_features and journey.record.call.operation == "chat":
             journey.record.said = text.said(journey.record.call.fields)[: text.SERVED]
         self._recorder.put(journey.record)
+
+
+def _found(attempts: list[Attempt]) -> CallOutcome:
+    """How an answer was found that took several attempts."""
+    if any(attempt.outcome == "rejected" for attempt in attempts):
+        return "cascaded"
+    if any(attempt.reason == "hedge" for attempt in attempts):
+        return "hedged"
+    return "fell_back" if len({attempt.target.deployment for attempt in attempts}) > 1 else "retried"
 
 
 def _wait(journey: Journey) -> float | None:

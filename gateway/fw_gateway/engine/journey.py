@@ -10,6 +10,8 @@ from fw_gateway.engine.racing import Opener, Race
 from fw_gateway.values import Fault, Record
 from fw_policies.flow import Answer, Ask, Commit, Failed, Flow, Open, Quiet, Told, Verdict, Verify, Wait
 
+_UNTRIED = Fault("_OTHER", "nothing was tried")
+
 
 @dataclass(slots=True)
 class Journey:
@@ -17,7 +19,7 @@ class Journey:
 
     record: Record
     tries: list[Try] = field(default_factory=list)
-    fault: Fault = field(default_factory=lambda: Fault("_OTHER", "nothing was tried"))
+    fault: Fault = _UNTRIED
     backoff: float = 0.0
     spent: bool = False
     """Another try was not made because the retry budget of its group is spent."""
@@ -38,7 +40,7 @@ class Journey:
 
     def failed(self) -> int:
         """How many attempts gave no answer; those that are still open may."""
-        return sum(one.attempt.outcome in {"error", "timeout"} for one in self.tries)
+        return sum(one.attempt.outcome in {"error", "timeout"} for one in self.tries) if self.tries else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from fw_gateway.state import Worlds, budget
 from fw_gateway.state.health import CLOSED
 from fw_gateway.state.limit import Limit
 from fw_gateway.upstream import Route
-from fw_gateway.values import Attempt, AttemptReason, Fault
+from fw_gateway.values import Attempt, AttemptReason, Fault, Record
 from fw_policies.flow import Failed, Open, Quiet
 from fw_policies.model import Target
 
@@ -48,12 +48,11 @@ class Trying:
     async def open(self, journey: Journey, ask: Open) -> Opened | Failed | Quiet:
         """One target: an attempt, and one more at the same place when that may help."""
         target, plan = ask.target, journey.record.plan
-        spent, cost = journey.record.call.identity.budget, journey.record.cost
-        if ask.cascade and spent is not None and cost is not None and cost >= spent:
+        if ask.cascade and _spent(journey.record):
             return Failed(target, Fault("budget_exceeded", "the run's budget is spent"), retryable=False)
         if ask.hedge and not self._may_hedge(target):
             return Quiet()
-        refused = journey.fault if self._key_refused(journey, target) else None
+        refused = journey.fault if journey.tries and self._key_refused(journey, target) else None
         if refused is None and not ask.hedge:
             refused = self._refused(journey, ask)
         if refused is not None:
@@ -112,8 +111,8 @@ class Trying:
             return journey.fault
         purse = self._worlds.budget(target)
         # An attempt's own target may carry the caller's name for the model (`fx-*`): the configured one says which group it is.
-        before = (self._endpoints[one.attempt.target.deployment].target for one in journey.tries)
-        if ask.cascade or not any(_together(one, target) for one in before):
+        before = [self._endpoints[one.attempt.target.deployment].target for one in journey.tries]
+        if ask.cascade or not before or not any(_together(one, target) for one in before):
             purse.earn(now)
             return None
         last = journey.tries[-1].attempt
@@ -216,6 +215,12 @@ class Trying:
         pace = self._worlds.deployments[one.attempt.target.deployment].pace
         if now - one.attempt.started > pace.seconds(now, stream=one.call.stream):
             pace.add(now - one.attempt.started, now, stream=one.call.stream, size=len(one.call.body))
+
+
+def _spent(record: Record) -> bool:
+    """Whether what the run may cost is known to be used up."""
+    budget, cost = record.call.identity.budget, record.cost
+    return budget is not None and cost is not None and cost >= budget
 
 
 def _same_key(one: Endpoint, other: Endpoint) -> bool:

@@ -221,20 +221,20 @@ def text(value: Any) -> str:
 
 def number(holder: Any, name: str) -> int | None:
     """A member that is a whole number and not negative; anything else was not said."""
-    value = holder.get(name) if isinstance(holder, Mapping) else None
+    value = holder.get(name) if isinstance(holder, dict) else None
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def error_text(found: Any) -> str:
     """The message of an error in any of the shapes that providers use."""
-    if isinstance(found, Mapping):
+    if isinstance(found, dict):
         return text(found.get("message")) or text(found.get("detail"))
     return text(found)
 
 
 def in_shape(found: Any) -> dict[str, Any]:
     """An upstream's error in OpenAI's shape; its own type, code and message are kept."""
-    if isinstance(found, Mapping):
+    if isinstance(found, dict):
         return {
             "message": error_text(found) or "the upstream failed",
             "type": text(found.get("type")) or "upstream_error",

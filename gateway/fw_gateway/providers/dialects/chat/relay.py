@@ -43,7 +43,7 @@ def with_effort(body: bytes, effort: str) -> bytes:
 
 def usage_of(found: Any) -> Usage | None:
     """Usage as it was reported; what is no whole number was not reported."""
-    if not isinstance(found, Mapping):
+    if not isinstance(found, dict):
         return None
     incoming = found.get("prompt_tokens_details")
     return Usage(

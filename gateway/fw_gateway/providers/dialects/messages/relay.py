@@ -23,7 +23,7 @@ def with_effort(body: bytes, effort: str) -> bytes:
 
 def usage_of(found: Any, before: Usage | None = None) -> Usage | None:
     """Usage as it was reported, on top of what was reported `before`. Input counts what was read from and written to the cache."""
-    if not isinstance(found, Mapping):
+    if not isinstance(found, dict):
         return before
     usage = before or Usage()
     cached, written = number(found, "cache_read_input_tokens"), number(found, "cache_creation_input_tokens")
@@ -109,13 +109,13 @@ class MessagesWatcher(Watcher):
             case "message_start":
                 self._begun = True
                 message = found.get("message")
-                if isinstance(message, Mapping):
+                if isinstance(message, dict):
                     self.id = self.id or text(message.get("id"))
                     self.model = self.model or text(message.get("model"))
                     self.usage = usage_of(message.get("usage"), self.usage)
             case "message_delta":
                 delta = found.get("delta")
-                self._reason = text(delta.get("stop_reason")) if isinstance(delta, Mapping) else self._reason
+                self._reason = text(delta.get("stop_reason")) if isinstance(delta, dict) else self._reason
                 self.usage = usage_of(found.get("usage"), self.usage)
                 self.started = True
             case "message_stop":
@@ -123,10 +123,10 @@ class MessagesWatcher(Watcher):
                 return False
             case "content_block_start":
                 block = found.get("content_block")
-                self.started |= isinstance(block, Mapping) and block.get("type") not in {"text", "thinking"}
+                self.started |= isinstance(block, dict) and block.get("type") not in {"text", "thinking"}
             case "content_block_delta":
                 delta = found.get("delta")
-                self.started |= isinstance(delta, Mapping) and any(v for k, v in delta.items() if k != "type")
+                self.started |= isinstance(delta, dict) and any(v for k, v in delta.items() if k != "type")
             case _:
                 pass
         return True

@@ -25,7 +25,7 @@ def with_effort(body: bytes, effort: str) -> bytes:
 
 def usage_of(found: Any) -> Usage | None:
     """Usage as it was reported."""
-    if not isinstance(found, Mapping):
+    if not isinstance(found, dict):
         return None
     return Usage(
         input_tokens=number(found, "input_tokens"),
@@ -39,7 +39,7 @@ def usage_of(found: Any) -> Usage | None:
 def _reason(found: Mapping[str, Any]) -> tuple[str, ...]:
     """Why it is over, in its own words: its status, or what kept it incomplete."""
     why = found.get("incomplete_details")
-    reason = text(why.get("reason")) if isinstance(why, Mapping) else ""
+    reason = text(why.get("reason")) if isinstance(why, dict) else ""
     return tuple(filter(None, (reason or text(found.get("status")),)))
 
 
@@ -95,20 +95,20 @@ class ResponsesWatcher(Watcher):
 
     def _learn(self, kind: str, found: dict[str, Any], raw: bytes) -> bool:
         response = found.get("response")
-        if isinstance(response, Mapping):
+        if isinstance(response, dict):
             self._response = response
             self.id, self.model = text(response.get("id")) or self.id, text(response.get("model")) or self.model
             self.usage = usage_of(response.get("usage")) or self.usage
         if kind in {"error", "response.failed"}:
-            inner = response.get("error") if isinstance(response, Mapping) else found.get("error")
+            inner = response.get("error") if isinstance(response, dict) else found.get("error")
             self.error = in_shape(inner or found)
             return False
         if kind in _ENDS:
             self.terminator, self._ended, self.started = raw, True, True
-            self._reasons = _reason(response) if isinstance(response, Mapping) else ()
+            self._reasons = _reason(response) if isinstance(response, dict) else ()
             return False
         item = found.get("item")
-        called = isinstance(item, Mapping) and item.get("type") not in _MESSAGE
+        called = isinstance(item, dict) and item.get("type") not in _MESSAGE
         if called or (kind.endswith(".delta") and found.get("delta")):
             self.started = True
         return True
