@@ -138,15 +138,6 @@ class Answer:
         """There is something to take, or nothing more will come."""
         return bool(self._pieces) or self.over
 
-    async def begun(self) -> None:
-        """Return when its head is there.
-
-        Raises:
-            aiohttp.ClientError, OSError, TimeoutError: it will not come.
-        """
-        while not self.status:
-            await self._news()
-
     async def some(self) -> bytes:
         """The bytes that have come since the last time, waited for if there are none; empty when it is over.
 
@@ -154,7 +145,7 @@ class Answer:
             aiohttp.ClientError, OSError, TimeoutError: it did not come to its end.
         """
         while not self.ready:
-            await self._news()
+            await self.news()
         return self.taken()
 
     def taken(self) -> bytes:
@@ -176,10 +167,13 @@ class Answer:
 
     async def read(self) -> bytes:
         """The whole body; raises as `some`."""
-        taken = []
-        while data := await self.some():
-            taken.append(data)
-        return taken[0] if len(taken) == 1 else b"".join(taken)
+        pieces = self._pieces
+        while not self.over:
+            self._held = 0  # all of it is wanted: nothing is read ahead
+            await self.news()
+        found = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        return found
 
     def within(self, seconds: float) -> None:
         """Wait for it no longer than that, in all; one timer, where a timeout of asyncio's is three objects and a task to be cancelled."""
@@ -316,8 +310,12 @@ class Answer:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    async def _news(self) -> None:
-        """Wait until something has come."""
+    async def news(self) -> None:
+        """Wait until something has come.
+
+        Raises:
+            aiohttp.ClientError, OSError, TimeoutError: nothing more will.
+        """
         if self._error is not None:
             raise self._error
         if self._holding:
@@ -389,7 +387,8 @@ class Line:
             if within < inf:
                 answer.within(end - loop.time())
             answer.begin(head, body)
-            await answer.begun()
+            while not answer.status:
+                await answer.news()
         except BaseException:
             answer.close()
             raise
@@ -436,7 +435,7 @@ def lines(headers: Mapping[str, str]) -> str:
         ValueError: one would begin another.
     """
     text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    if "".join(headers).isprintable() and "".join(headers.values()).isprintable():
+    if len(headers) == text.count("\n") and text.replace("\r\n", "").isprintable():
         return text  # as nearly all are; of what is left, only controls can do harm
     if len(headers) != text.count("\n") or _FORBIDDEN.search(text.replace("\r\n", "")) is not None:
         raise ValueError("a header with signs that it cannot have")
