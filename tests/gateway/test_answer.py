@@ -23,7 +23,7 @@ async def serving(make: Callable[[web.Request], Reply]) -> AsyncIterator[int]:
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         return await respond(request, make(request), "r-1")  # type: ignore[arg-type]
 
-    runner = web.ServerRunner(web.Server(handle))
+    runner = web.ServerRunner(web.Server(handle, handler_cancellation=True))  # as the gateway
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
@@ -149,6 +149,7 @@ async def test_a_stream_is_closed_when_its_client_leaves_and_that_is_no_error(ca
 async def test_an_answer_that_fails_within_is_broken_off_and_nothing_follows_it(version: bytes) -> None:
     async def broken() -> AsyncIterator[bytes]:
         yield b"some"
+        await asyncio.sleep(0)
         raise KeyError("a bug")
 
     async with serving(lambda _: Reply(200, dict(HELLO), broken())) as port:
@@ -157,3 +158,63 @@ async def test_an_answer_that_fails_within_is_broken_off_and_nothing_follows_it(
         )
     assert head.startswith(b"HTTP/" + version + b" 200 OK")
     assert body == (b"4\r\nsome\r\n" if version == b"1.1" else b"some")
+
+
+async def test_an_answer_that_fails_before_anything_went_out_is_an_error_and_no_broken_stream() -> None:
+    """What was put together but not sent is worth nothing: the client learns of the fault by its status."""
+
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"some"
+        raise KeyError("a bug")
+
+    async with serving(lambda _: Reply(200, dict(HELLO), broken())) as port:
+        head, body = await said(port, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 500 ")
+    assert b"some" not in body
+
+
+async def test_what_is_there_together_goes_out_together_and_nothing_waits_for_what_is_not() -> None:
+    """Pieces that come at once are one write, in order; the next one, which has to be waited for, does not hold them back."""
+    come = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"one"
+        yield b""
+        yield b"two"
+        await come.wait()
+        yield b"three"
+
+    async with serving(lambda _: Reply(200, dict(HELLO), pieces())) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        async with asyncio.timeout(5):
+            assert await reader.readexactly(16) == b"3\r\none\r\n3\r\ntwo\r\n"
+        come.set()
+        assert await reader.read() == b"5\r\nthree\r\n0\r\n\r\n"
+        writer.close()
+
+
+async def test_a_client_that_leaves_while_the_next_piece_is_awaited_is_no_fault_of_the_answer() -> None:
+    """The wait within the body is cancelled, not failed: an upstream that is awaited there must not be blamed."""
+    seen: list[BaseException] = []
+    over = asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"one"
+        try:
+            await asyncio.sleep(60)
+        except BaseException as fault:
+            seen.append(fault)
+            raise
+        finally:
+            over.set()
+
+    async with serving(lambda _: Reply(200, dict(HELLO), slow())) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"one\r\n")
+        writer.transport.abort()
+        async with asyncio.timeout(5):
+            await over.wait()
+    assert [type(fault) for fault in seen] == [asyncio.CancelledError]

@@ -4,7 +4,10 @@ aiohttp's own response keeps its head in a multidict, reads it back to write it,
 of ours has: of the 39 µs in which its server gives a whole answer this saves 5, of the 62 for a stream of one piece 17.
 """
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from types import coroutine
+from typing import Any
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -28,8 +31,12 @@ class Answer(web.StreamResponse):
         self._status, self._told, self._whole = status, headers, body
         self._request: web.BaseRequest | None = None
         self._keep_alive = None
-        self._before = b""
+        self._waiting: list[bytes] = []
+        """What has not gone out yet, the head first."""
+        self._size = 0
         self._chunked = False
+        self.begun = False
+        """Some of it has gone out."""
         self.over = False
         """Nothing more is to be sent."""
 
@@ -42,11 +49,6 @@ class Answer(web.StreamResponse):
     def prepared(self) -> bool:
         """It has begun."""
         return self._request is not None
-
-    @property
-    def begun(self) -> bool:
-        """Some of it has gone out."""
-        return self._request is not None and not self._before
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Make its head, once. It goes out with what comes first.
@@ -74,58 +76,95 @@ class Answer(web.StreamResponse):
         self._keep_alive = kept
         version = "1.1" if modern else "1.0"
         head = f"HTTP/{version} {self._status} {_REASONS.get(self._status, '')}\r\n{lines(self._told)}{more}\r\n"
-        self._before = head.encode("utf-8", "surrogateescape")
+        self._waiting.append(head.encode("utf-8", "surrogateescape"))
         return None
 
     def put(self, data: bytes) -> None:
-        """Send some of the body, which is not empty; raises as `write`."""
-        if self._chunked:
-            before, self._before = b"%b%x\r\n" % (self._before, len(data)), b""
-            self._send(before, data, b"\r\n")
-        else:
-            before, self._before = self._before, b""
-            self._send(before, data)
-
-    async def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send some of the body, and wait until the client has room for more.
+        """Some of the body, which is not empty. It goes out with what comes next, or when it is told to.
 
         Raises:
             ConnectionResetError: the client is gone.
         """
+        self._reached()
+        if self._chunked:
+            self._waiting += (b"%x\r\n" % len(data), data, b"\r\n")
+        else:
+            self._waiting.append(data)
+        self._size += len(data)
+        if self._size > JOINED:
+            self.send()
+
+    def send(self) -> None:
+        """Let go of what there is; to a client that is gone, of nothing: the end of its connection ends the call."""
+        pieces, size = self._waiting, self._size
+        channel = self._request.transport if self._request is not None else None
+        if not pieces or channel is None or channel.is_closing():
+            return
+        self._waiting, self._size, self.begun = [], 0, True
+        if size <= JOINED:
+            channel.write(b"".join(pieces))
+        else:
+            channel.writelines(pieces)
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send some of the body, and wait until the client has room for more; raises as `put`."""
         if data:
             self.put(bytes(data))
+            self.send()
             await self.drained()
 
     async def drained(self) -> None:
-        """Return when the client has room for more; at once, if it is as fast as we are.
-
-        Raises:
-            ConnectionResetError: the client is gone.
-        """
+        """Return when the client has room for more; at once, if it is as fast as we are; raises as `put`."""
         request = self._request
         if request is not None and request.protocol.writing_paused:
             await request.writer.drain()
 
+    async def relay(self, body: AsyncIterator[bytes]) -> None:
+        """Send a body as it comes: what is there together goes out together, and at once when more has to be waited for; raises as `put`."""
+        with contextlib.suppress(StopAsyncIteration):
+            while True:
+                data = await _next(body, self.send)
+                if data:
+                    self.put(data)
+                    await self.drained()
+
     async def write_eof(self, data: bytes = b"") -> None:
-        """Send what is left, and the end, once; raises as `write`."""
+        """Send what is left, and the end, once; raises as `put`."""
         if self.over:
             return
         self.over = True
         body = data if self._whole is None else self._whole
         if body:
             self.put(body)
+        self._reached()
         if self._chunked:
-            self._send(self._before, b"0\r\n\r\n")
-        elif self._before:
-            self._send(self._before)
-        self._before = b""
+            self._waiting.append(b"0\r\n\r\n")
+        self.send()
         await self.drained()
 
-    def _send(self, *pieces: bytes) -> None:
+    def _reached(self) -> None:
         channel = self._request.transport if self._request is not None else None
         if channel is None or channel.is_closing():
             raise ConnectionResetError("the client is gone")
-        if sum(map(len, pieces)) <= JOINED:
-            channel.write(b"".join(pieces))
-        else:
-            channel.writelines(pieces)
+
+
+@coroutine
+def _next(body: AsyncIterator[bytes], waits: Callable[[], None]) -> Generator[Any, Any, bytes]:
+    """The next of `body`, as `anext`; `waits` is called first if it is not there yet.
+
+    Raises:
+        StopAsyncIteration: there is none.
+    """
+    step: Any = body.__anext__().__await__()
+    try:
+        awaited = step.send(None)
+        waits()
+        while True:
+            try:
+                told = yield awaited
+            except BaseException as fault:  # noqa: BLE001 - passed on to whom it is meant for
+                awaited = step.throw(fault)
+            else:
+                awaited = step.send(told)
+    except StopIteration as there:
+        return there.value  # type: ignore[no-any-return]

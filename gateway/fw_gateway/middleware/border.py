@@ -155,10 +155,7 @@ async def respond(request: web.Request, reply: Reply, name: str) -> web.StreamRe
     answer = Answer(reply.status, headers)
     try:
         await answer.prepare(request)
-        async for data in body:
-            if data:
-                answer.put(data)
-                await answer.drained()
+        await answer.relay(body)
         await answer.write_eof()
     except Exception as fault:
         if not answer.begun:

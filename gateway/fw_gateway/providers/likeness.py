@@ -46,11 +46,23 @@ class Likeness:
 
     def run(self, data: bytes, position: int) -> tuple[int, int]:
         """The end of the events from `position` on that are known to be alike, and how many they are; none: `position`, 0."""
-        before, between = self._before, self._between
-        begins = data.startswith
-        if not before or not begins(before, position):
+        before, after = self._before, self._after
+        if not before or not data.startswith(before, position):
             return position, 0
-        find, step, count, end = data.find, len(between), 0, position
+        *texts, rest = data[position + len(before) :].split(self._between)
+        at = rest.find(b'"')
+        if at >= 0 and rest.startswith(after, at) and b'"' not in b"".join(texts):
+            end, count = len(data) - len(rest) + at + len(after), len(texts) + 1
+        else:
+            end, count = self._walked(data, position)
+        if data.count(b"\n", position, end) != count * self._lines:
+            return position, 0
+        return end, count
+
+    def _walked(self, data: bytes, position: int) -> tuple[int, int]:
+        """The same, mark by mark: there may be escaped ones within the texts, or other events between and behind."""
+        before, between = self._before, self._between
+        find, begins, step, count, end = data.find, data.startswith, len(between), 0, position
         at = find(b'"', position + len(before))
         while at > 0:
             if begins(between, at):
@@ -65,6 +77,4 @@ class Likeness:
                 at = find(b'"', at + 1)
             else:
                 break
-        if data.count(b"\n", position, end) != count * self._lines:
-            return position, 0
         return end, count

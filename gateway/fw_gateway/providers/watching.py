@@ -41,7 +41,7 @@ class Watcher:
     """
 
     __slots__ = (
-        "_ended", "_head", "_likeness", "_rest", "chunks", "error", "id", "model", "problem", "started", "terminator", "usage",
+        "_ended", "_head", "_keen", "_likeness", "_rest", "chunks", "error", "id", "model", "problem", "started", "terminator", "usage",
     )  # fmt: skip
 
     MARKED: ClassVar[bool] = True
@@ -55,6 +55,8 @@ class Watcher:
         self._rest = b""
         self._head: list[bytes] = []
         self._ended = False
+        self._keen = False
+        """The event that is looked at is known to be of interest."""
         self._likeness = Likeness()
         self.started = False
         """The first content has come; from here on the stream is the client's."""
@@ -112,7 +114,8 @@ class Watcher:
         """Whole events: those that say nothing of interest in one piece, the others one by one."""
         position, size, plain = 0, len(ready), b"\r" not in ready
         while position < size and (self._ended or not self.over):
-            if plain and self.started and not self._ended:
+            self._keen = plain and self.started and not self._ended
+            if self._keen:
                 start = self._dull(ready, position)
                 if start > position:
                     yield ready[position:start]
@@ -142,7 +145,7 @@ class Watcher:
         end, count = likeness.run(ready, position)
         if not count and likeness.willing and not ready.startswith(b":", position):
             event = ready[position : _end(ready, position)]
-            if not self._dull_event(event):
+            if self._interest(event) < len(event):
                 return position
             likeness.learn(event)
             end, count = likeness.run(ready, position)
@@ -173,7 +176,7 @@ class Watcher:
 
     def _dull_event(self, raw: bytes) -> bool:
         """Whether an event can go as it is."""
-        return self.started and self._interest(raw) == len(raw)
+        return self.started and not self._keen and self._interest(raw) == len(raw)
 
     def _looked_at(self, raw: bytes) -> bool:
         """Learn from one event; whether it is to be relayed."""
