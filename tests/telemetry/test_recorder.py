@@ -3,15 +3,19 @@
 import http.server
 import json
 import logging
+import random
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.context import Context
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace import sampling
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
 from fw_gateway.ledger import SqliteLedger
 from fw_gateway.telemetry import Recorder, otel, reader
@@ -157,6 +161,36 @@ def test_the_sampler_is_the_sdks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     recorder.flush()
     kept = {span.trace_id for span in reader.read(tmp_path / "traces.jsonl")}
     assert len(kept) == 100
+
+
+SAMPLERS = {
+    "ratio": sampling.TraceIdRatioBased(0.3),
+    "parent or ratio": sampling.ParentBasedTraceIdRatio(0.3),
+    "parent, however, or ratio": sampling.ParentBased(
+        sampling.TraceIdRatioBased(0.3), remote_parent_sampled=sampling.ALWAYS_OFF
+    ),
+    "all": sampling.ALWAYS_ON,
+    "none": sampling.ALWAYS_OFF,
+    "parent or none": sampling.DEFAULT_OFF,
+}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_sampler_that_is_worked_out_here_says_what_the_sdks_own_says(name: str) -> None:
+    """By the SDK's own way of asking, with a remote parent, sampled or not, and without one."""
+    decide, sampler, rng = otel.deciding(SAMPLERS[name]), SAMPLERS[name], random.Random(7)
+    said = set()
+    for _ in range(500):
+        number, parent, flags = rng.getrandbits(128), rng.choice([0, rng.getrandbits(64) | 1]), rng.randrange(4)
+        context = Context()
+        if parent:
+            above = SpanContext(number, parent, is_remote=True, trace_flags=TraceFlags(flags))
+            context = set_span_in_context(NonRecordingSpan(above), context)
+        wanted = sampler.should_sample(context, number, "call").decision is not sampling.Decision.DROP
+        found = Trace(f"{number:032x}", f"{parent:016x}" if parent else "", flags)
+        assert decide(found) is wanted
+        said.add(wanted)
+    assert len(said) == (1 if name in {"all", "none"} else 2)
 
 
 def test_where_spans_are_written(tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ class Answer(web.StreamResponse):
         # aiohttp's own is not called: nothing that is left of it uses what that makes.
         self._status, self._told, self._whole = status, headers, body
         self._request: web.BaseRequest | None = None
+        self._line: Any = None
+        """The connection, as aiohttp's server sees it; it has no transport any more when it is lost."""
         self._keep_alive = None
         self._waiting: list[bytes] = []
         """What has not gone out yet, the head first."""
@@ -58,7 +60,7 @@ class Answer(web.StreamResponse):
         """
         if self._request is not None:
             return None
-        self._request = request
+        self._request, self._line = request, request.protocol
         modern, body = request.version >= HttpVersion11, self._whole
         kept = request.keep_alive if self._keep_alive is None else bool(self._keep_alive)
         more = f"Date: {clock.http_date()}\r\n"
@@ -97,7 +99,7 @@ class Answer(web.StreamResponse):
     def send(self) -> None:
         """Let go of what there is; to a client that is gone, of nothing: the end of its connection ends the call."""
         pieces, size = self._waiting, self._size
-        channel = self._request.transport if self._request is not None else None
+        channel = self._line.transport
         if not pieces or channel is None or channel.is_closing():
             return
         self._waiting, self._size, self.begun = [], 0, True
@@ -115,9 +117,8 @@ class Answer(web.StreamResponse):
 
     async def drained(self) -> None:
         """Return when the client has room for more; at once, if it is as fast as we are; raises as `put`."""
-        request = self._request
-        if request is not None and request.protocol.writing_paused:
-            await request.writer.drain()
+        if self._request is not None and self._line.writing_paused:
+            await self._request.writer.drain()
 
     async def relay(self, body: AsyncIterator[bytes]) -> None:
         """Send a body as it comes: what is there together goes out together, and at once when more has to be waited for; raises as `put`."""
@@ -126,7 +127,8 @@ class Answer(web.StreamResponse):
                 data = await _next(body, self.send)
                 if data:
                     self.put(data)
-                    await self.drained()
+                    if self._line.writing_paused:
+                        await self.drained()
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Send what is left, and the end, once; raises as `put`."""
@@ -143,7 +145,7 @@ class Answer(web.StreamResponse):
         await self.drained()
 
     def _reached(self) -> None:
-        channel = self._request.transport if self._request is not None else None
+        channel = self._line.transport
         if channel is None or channel.is_closing():
             raise ConnectionResetError("the client is gone")
 

@@ -4,7 +4,7 @@ Each dialect says what its events mean; framing, the head that is held back and 
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -110,15 +110,16 @@ class Watcher:
         ready, self._rest = (buffer, b"") if end == len(buffer) else (buffer[:end], buffer[end:])
         return b"".join(self._each(ready))
 
-    def _each(self, ready: bytes) -> Iterator[bytes]:
+    def _each(self, ready: bytes) -> list[bytes]:
         """Whole events: those that say nothing of interest in one piece, the others one by one."""
+        out: list[bytes] = []
         position, size, plain = 0, len(ready), b"\r" not in ready
-        while position < size and (self._ended or not self.over):
+        while position < size and (self._ended or (self.error is None and not self.problem)):
             self._keen = plain and self.started and not self._ended
             if self._keen:
                 start = self._dull(ready, position)
                 if start > position:
-                    yield ready[position:start]
+                    out.append(ready[position:start])
                     position = start
                     continue
             if plain:
@@ -127,17 +128,13 @@ class Watcher:
                 boundary = BOUNDARY.search(ready, position)
                 end = boundary.end() if boundary is not None else size
             raw, position = ready[position:end], end
-            yield from self._released(raw)
-
-    def _released(self, raw: bytes) -> Iterator[bytes]:
-        """What one event lets go of: itself, and the head when it is the first content."""
-        relayed = self._looked_at(raw)
-        if relayed:
-            self._head.append(raw)
-        if self._head and (self.started or sum(map(len, self._head)) > MAX_HEAD):
-            self.started = True
-            yield from self._head
-            self._head.clear()
+            if self._looked_at(raw):
+                self._head.append(raw)
+            if self._head and (self.started or sum(map(len, self._head)) > MAX_HEAD):
+                self.started = True
+                out += self._head
+                self._head.clear()
+        return out
 
     def _dull(self, ready: bytes, position: int) -> int:
         """Where the next event that may be of interest begins; everything before it is counted and may go as it is."""

@@ -17,7 +17,7 @@ from opentelemetry.sdk._logs.export import BatchLogRecordProcessor  # noqa: PLC2
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import Decision, Sampler
+from opentelemetry.sdk.trace.sampling import Decision, ParentBasedTraceIdRatio, Sampler, TraceIdRatioBased
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
     Link,
@@ -31,6 +31,7 @@ from opentelemetry.trace import (
 )
 
 from fw_gateway.telemetry.otlp import CLIENT, INTERNAL, SERVER, Event, Span
+from fw_gateway.values import Trace
 
 _log = logging.getLogger("fw.telemetry")
 
@@ -101,12 +102,30 @@ def sampler(resource: Resource) -> Sampler:
     return TracerProvider(resource=resource, shutdown_on_exit=False).sampler
 
 
-def is_sampled(chosen: Sampler, trace_id: str, parent_id: str, flags: int) -> bool:
-    """What a sampler says of a trace that comes with `flags` from a parent (or begins here: `parent_id` empty)."""
-    number = int(trace_id, 16)
+def deciding(chosen: Sampler) -> Callable[[Trace], bool]:
+    """What a sampler says of a trace, which comes from a parent or begins here.
+
+    It is asked twice of every call. Those by ratio are worked out as they do it themselves, without a context and a result made for that.
+    """
+    obeys = type(chosen) is ParentBasedTraceIdRatio
+    ratio = getattr(chosen, "_root", None) if obeys else chosen
+    if type(ratio) is not TraceIdRatioBased:
+        return lambda found: _is_sampled(chosen, found)
+    bound = ratio.bound
+
+    def decide(found: Trace) -> bool:
+        if obeys and found.parent_id:
+            return found.sampled
+        return int(found.trace_id[16:], 16) < bound
+
+    return decide
+
+
+def _is_sampled(chosen: Sampler, found: Trace) -> bool:
+    number = int(found.trace_id, 16)
     parent = contexts.Context()
-    if parent_id:
-        above = SpanContext(number, int(parent_id, 16), is_remote=True, trace_flags=TraceFlags(flags))
+    if found.parent_id:
+        above = SpanContext(number, int(found.parent_id, 16), is_remote=True, trace_flags=TraceFlags(found.flags))
         parent = trace.set_span_in_context(NonRecordingSpan(above), parent)
     return chosen.should_sample(parent, number, "call", SpanKind.SERVER).decision is not Decision.DROP
 

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,7 +19,7 @@ from fw_gateway.telemetry.attributes import REQUEST_FIELDS
 from fw_gateway.telemetry.events import Events
 from fw_gateway.telemetry.files import LineFile
 from fw_gateway.telemetry.measure import Measurer
-from fw_gateway.telemetry.otel import Otlp, Signal, disabled, exporter, is_sampled, refused, sampler, scope, wants
+from fw_gateway.telemetry.otel import Otlp, Signal, deciding, disabled, exporter, refused, sampler, scope, wants
 from fw_gateway.telemetry.otlp import Envelope, Line, Span, event_text, span_text, written
 from fw_gateway.telemetry.resource import SCHEMA_URL, SCOPE, package_version, resource
 from fw_gateway.telemetry.templates import Templates
@@ -40,6 +41,9 @@ _TURN = 8
 
 _PAUSE = 0.00005
 _INTERVAL = 0.25
+
+
+_SAMPLED: Callable[[Trace], bool] = attrgetter("sampled")
 
 
 class Sink(Protocol):
@@ -82,7 +86,12 @@ class Recorder:
             upstream=[end.target.upstream_model for end in config.endpoints if not end.forward_name],
             version=version,
         )
-        self._sampler = sampler(self._resource) if environ.get("OTEL_TRACES_SAMPLER") else None
+        asked = environ.get("OTEL_TRACES_SAMPLER")
+        self.sampled: Callable[[Trace], bool] = deciding(sampler(self._resource)) if asked else _SAMPLED
+        """Whether the spans of a trace are kept: its own flag, or what the SDK's sampler says when OTEL_TRACES_SAMPLER is set.
+
+        The same at the beginning of a call, for the flags that are sent upstream, and at its end.
+        """
         self._losses: dict[tuple[str, str], int] = {}
         self._otlp = Otlp(environ, self._resource, self._scope, self._export_lost)
         self._traces_file = _traces_file(config, environ, exported=self._otlp.traces)
@@ -158,15 +167,6 @@ class Recorder:
         self._queue.append(done)
         self._wake.set()
         return done.wait(timeout)
-
-    def sampled(self, trace: Trace) -> bool:
-        """Whether the spans of a trace are kept: its own flag, or what the SDK's sampler says when OTEL_TRACES_SAMPLER is set.
-
-        The same at the beginning of a call, for the flags that are sent upstream, and at its end.
-        """
-        if self._sampler is None:
-            return trace.sampled
-        return is_sampled(self._sampler, trace.trace_id, trace.parent_id, trace.flags)
 
     def prometheus(self, *, openmetrics: bool = False) -> str:
         """The page for `/metrics`; with exemplars when the scraper reads OpenMetrics."""

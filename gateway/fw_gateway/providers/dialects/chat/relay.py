@@ -5,7 +5,7 @@ must be known of an answer is read from the few events that carry it.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -98,7 +98,7 @@ class ChatWatcher(Watcher):
         """Why each choice finished."""
         return tuple(self._finished[index] for index in sorted(self._finished))
 
-    def _each(self, ready: bytes) -> Iterator[bytes]:
+    def _each(self, ready: bytes) -> list[bytes]:
         if self._running and (found := _RUNNING.findall(ready)):
             self.usage = usage_of(orjson.loads(found[-1]))
             ready = _RUNNING.sub(b"", ready)
@@ -144,9 +144,9 @@ class ChatWatcher(Watcher):
                 index = choice.get("index")
                 self._finished[index if isinstance(index, int) else 0] = str(choice["finish_reason"])
                 self.started = True
-            delta = choice.get("delta")
-            if choice.get("text") or (isinstance(delta, dict) and any(delta.get(name) for name in _CONTENT)):
-                self.started = True
+            if not self.started:
+                delta = choice.get("delta")
+                self.started = bool(choice.get("text")) or (isinstance(delta, dict) and any(map(delta.get, _CONTENT)))
         if found.get("usage"):
             self.usage = usage_of(found["usage"]) or self.usage
             return not (self._hide and not choices)
