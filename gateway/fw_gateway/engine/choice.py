@@ -90,6 +90,8 @@ class Chooser:
     async def choose(self, call: Call, policy: Policy, facts: Facts, plan: Plan) -> Chosen:
         """The plan that serves this call, what was set aside when it is explored, and what is asked beside it."""
         who, rules = call.identity, policy.rules(facts)
+        if plan.exploration is None and plan.by_text is None and not plan.arms and not rules.sticky:
+            return Chosen(plan)
         held = {"loop": who.run, "conversation": who.thread}.get(rules.sticky, "")
         place = (policy.name, who.agent, facts.step)
         key = (*place, rules.sticky, held) if held else (*place, "task", who.idempotency_key or who.task)

@@ -114,8 +114,10 @@ def rollup(record: Record) -> dict[str, Value]:
         found["fw.call.served.deployment"] = served.target.deployment
         if (first := first_chunk(record)) is not None:
             found["fw.call.actual.time_to_first_chunk"] = first
-        if served.usage is not None and (tokens := count(served.usage.output_tokens)) is not None:
-            found["fw.call.actual.output_tokens"] = tokens
+        if served.usage is not None:
+            outgoing = tokens(served.usage, failed=bool(served.error_type))[3]
+            if outgoing is not None:
+                found["fw.call.actual.output_tokens"] = outgoing
     return found
 
 

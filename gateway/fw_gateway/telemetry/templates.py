@@ -93,7 +93,7 @@ class Templates:
         if call.shadow is not None or attempt.ended is None or _odd(attempt):
             return None
         measured = _measured(record, call, attempt)
-        key = (*_look(record, call, attempt), *map(type, measured))
+        key = _look(record, call, attempt, measured)
         looks = self._plans[plan]
         template = looks.get(key, key)
         if template is key:
@@ -174,8 +174,8 @@ def _odd(attempt: Attempt) -> bool:
     return bool(attempt.backoff or attempt.lost or attempt.resends or attempt.check) or attempt.accepted is not None
 
 
-def _look(record: Record, call: Call, attempt: Attempt) -> tuple[object, ...]:
-    """All that spans say of a call and that calls share, save what is known of its plan."""
+def _look(record: Record, call: Call, attempt: Attempt, measured: tuple[float | None, ...]) -> tuple[object, ...]:
+    """All that spans say of a call and that calls share, save what is known of its plan; of what was measured, whether it was."""
     identity, trace = call.identity, call.trace
     return (
         id(attempt.target),  # held by the plan
@@ -212,6 +212,7 @@ def _look(record: Record, call: Call, attempt: Attempt) -> tuple[object, ...]:
         attempt.finish_reasons,
         attributes.short(attempt.response_model),
         not attempt.response_id,
+        *map(type, measured),
     )
 
 
