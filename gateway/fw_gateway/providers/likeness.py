@@ -46,35 +46,25 @@ class Likeness:
 
     def run(self, data: bytes, position: int) -> tuple[int, int]:
         """The end of the events from `position` on that are known to be alike, and how many they are; none: `position`, 0."""
-        before, after = self._before, self._after
-        if not before or not data.startswith(before, position):
+        before, between, after = self._before, self._between, self._after
+        begins, tail = data.startswith, len(after)
+        if not before or not begins(before, position):
             return position, 0
-        *texts, rest = data[position + len(before) :].split(self._between)
-        at = rest.find(b'"')
-        if at >= 0 and rest.startswith(after, at) and b'"' not in b"".join(texts):
-            end, count = len(data) - len(rest) + at + len(after), len(texts) + 1
-        else:
-            end, count = self._walked(data, position)
-        if data.count(b"\n", position, end) != count * self._lines:
-            return position, 0
-        return end, count
-
-    def _walked(self, data: bytes, position: int) -> tuple[int, int]:
-        """The same, mark by mark: there may be escaped ones within the texts, or other events between and behind."""
-        before, between = self._before, self._between
-        find, begins, step, count, end = data.find, data.startswith, len(between), 0, position
+        find, step, count, end = data.find, len(between), 0, position
         at = find(b'"', position + len(before))
         while at > 0:
             if begins(between, at):
                 count += 1
-                end = at + len(self._after)
+                end = at + tail
                 at = find(b'"', at + step)
-            elif begins(self._after, at):
+            elif begins(after, at):
                 count += 1
-                end = at + len(self._after)
+                end = at + tail
                 break
             elif data[at - 1] == _ESCAPE:
                 at = find(b'"', at + 1)
             else:
                 break
+        if data.count(b"\n", position, end) != count * self._lines:
+            return position, 0
         return end, count
