@@ -12,7 +12,7 @@ from fw_gateway import clock
 from fw_gateway.telemetry.otlp import written
 from fw_gateway.telemetry.spans import Renderer
 from fw_gateway.telemetry.templates import Templates
-from fw_gateway.values import Identity, Record, Trace, Usage
+from fw_gateway.values import Attempt, Identity, Record, Trace, Usage
 from tests.telemetry import samples
 
 ODD = 'a "quoted" %s name, 100 % {odd} \\ with\nlines and ü\ud83d'
@@ -25,29 +25,14 @@ def renderer() -> Renderer:
 
 
 @st.composite
-def records(draw: st.DrawFn) -> Record:
-    """Calls of two plans whose every part has a few values, so that some look alike and no two are equal."""
+def attempts(draw: st.DrawFn) -> Attempt:
+    """What may become of a try."""
 
     def few(*values: Any) -> Any:
         return draw(st.sampled_from(values))
 
-    stream, moment = draw(st.booleans()), st.floats(-5, 1e4)
-    call = samples.call(
-        stream=stream,
-        embedded=few(False, False, True),
-        operation=few("chat", "embeddings"),
-        route=few("/v1/chat/completions", "/v1/embeddings"),
-        model=few("auto", ODD, "m" * 300),
-        fields=few({}, {"temperature": 1}, {"temperature": True}, {"temperature": 1.0, "seed": 7, "n": 2}),
-        identity=Identity(few("", "bugbot", ODD), few("", "edit"), few("", "run-7", ODD), few("", "conv_1", ODD)),
-        trace=Trace(clock.trace_id(), few("", "1" * 16), few(0, 1, 3), few("", "fw=1", 'ot="%s"')),
-        scheme=few("http", "https"),
-        server=few(("", 0), ("127.0.0.1", 8400)),
-        user_agent=few("", "openai-python/3", ODD),
-        key_id=few("", "key_1"),
-        started_ns=draw(st.integers(1 << 60, 1 << 62)),
-    )
-    attempt = samples.attempt(
+    moment = st.floats(-5, 1e4)
+    return samples.attempt(
         few(1, 1, 2),
         few(samples.GPT, samples.QWEN),
         reason=few("initial", "retry", "hedge"),
@@ -76,6 +61,32 @@ def records(draw: st.DrawFn) -> Record:
         check=few("", "", "json"),
         accepted=few(None, None, True, False),
     )
+
+
+@st.composite
+def records(draw: st.DrawFn) -> Record:
+    """Calls of two plans whose every part has a few values, so that some look alike and no two are equal."""
+
+    def few(*values: Any) -> Any:
+        return draw(st.sampled_from(values))
+
+    stream, moment = draw(st.booleans()), st.floats(-5, 1e4)
+    call = samples.call(
+        stream=stream,
+        embedded=few(False, False, True),
+        operation=few("chat", "embeddings"),
+        route=few("/v1/chat/completions", "/v1/embeddings"),
+        model=few("auto", ODD, "m" * 300),
+        fields=few({}, {"temperature": 1}, {"temperature": True}, {"temperature": 1.0, "seed": 7, "n": 2}),
+        identity=Identity(few("", "bugbot", ODD), few("", "edit"), few("", "run-7", ODD), few("", "conv_1", ODD)),
+        trace=Trace(clock.trace_id(), few("", "1" * 16), few(0, 1, 3), few("", "fw=1", 'ot="%s"')),
+        scheme=few("http", "https"),
+        server=few(("", 0), ("127.0.0.1", 8400)),
+        user_agent=few("", "openai-python/3", ODD),
+        key_id=few("", "key_1"),
+        started_ns=draw(st.integers(1 << 60, 1 << 62)),
+    )
+    attempt = draw(attempts())
     error = few("", "", "502", "strange")
     return Record(
         call,
