@@ -7,7 +7,7 @@ from typing import Any
 from fw_gateway import clock
 from fw_gateway.config import Config
 from fw_gateway.endpoints.asking import Kind, asked
-from fw_gateway.endpoints.large import LARGE, parsed
+from fw_gateway.endpoints.large import parsed
 from fw_gateway.endpoints.request import MAX_NAME, Request, identity, parse_object, timeout, trace, want
 from fw_gateway.errors import BadRequest, UnknownModel
 from fw_gateway.providers.dialects.opaque.relay import form_model
@@ -82,26 +82,47 @@ class Resolver:
         return found
 
 
-async def read(request: Request, kind: Kind) -> tuple[dict[str, Any], str]:
-    """The fields of a request and its model, checked. A large body of long texts is read in turns with other work.
+async def read(request: Request, kind: Kind) -> dict[str, Any]:
+    """The fields of a large request: a body of long texts is read in turns with other work.
 
     Raises:
         BadRequest: what is wrong, with the field's name.
     """
-    body = request.body
-    if kind.protocol == OPAQUE and request.headers.get("Content-Type", "").lower().startswith("multipart/form-data"):
-        fields: dict[str, Any] = {"model": form_model(body) or None}
-    elif len(body) < LARGE:
-        fields = parse_object(body, kind.count)
-    else:
-        fields = await parsed(body, lambda text: parse_object(text, kind.count))
+    if _is_form(request, kind):
+        return fields_of(request, kind)
+    return await parsed(request.body, lambda text: parse_object(text, kind.count))
+
+
+def fields_of(request: Request, kind: Kind) -> dict[str, Any]:
+    """The fields of a request, at once.
+
+    Raises:
+        BadRequest: what is wrong, with the field's name.
+    """
+    if _is_form(request, kind):
+        return {"model": form_model(request.body) or None}
+    return parse_object(request.body, kind.count)
+
+
+def _is_form(request: Request, kind: Kind) -> bool:
+    if kind.protocol != OPAQUE:
+        return False
+    return request.headers.get("Content-Type", "").lower().startswith("multipart/form-data")
+
+
+def named(fields: dict[str, Any], kind: Kind) -> str:
+    """The model that a request names; all else that it says is checked too.
+
+    Raises:
+        BadRequest: what is wrong, with the field's name.
+    """
     model = str(want(fields, "model", str, "a text", needed=True))
     if len(model) > MAX_NAME:
         raise BadRequest(f"`model` is longer than {MAX_NAME} characters.", param="model")
     kind.check(fields)
     if model == AUTO and kind.operation in PINNED:
         raise BadRequest(f"A model must be named here: {PINNED[kind.operation]}", param="model")
-    return fields, model
+    return model
 
 
 def _plain(text: str) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from fw_gateway.config import Config
 from fw_gateway.endpoints.asking import KINDS
-from fw_gateway.endpoints.calls import Resolver, call_of, read
+from fw_gateway.endpoints.calls import Resolver, call_of, fields_of, named, read
+from fw_gateway.endpoints.large import LARGE
 from fw_gateway.endpoints.request import Request, parse_object, reply, want
 from fw_gateway.engine import Engine
 from fw_gateway.engine.facts import tokens
@@ -116,7 +117,8 @@ class Serving:
 
     async def _read(self, request: Request, protocol: str) -> tuple[Call, Policy | None, str | None]:
         kind = KINDS[protocol]
-        fields, model = await read(request, kind)
+        fields = fields_of(request, kind) if len(request.body) < LARGE else await read(request, kind)
+        model = named(fields, kind)
         call = call_of(request, fields, model, kind, longest=self._longest)
         who, policy, pinned = self._resolver.resolve(model, call.identity)
         call.identity = who

@@ -8,7 +8,7 @@ from fw_gateway.attempt import Opened, Try
 from fw_gateway.engine.purses import Reserved
 from fw_gateway.engine.racing import Opener, Race
 from fw_gateway.values import Fault, Record
-from fw_policies.flow import Answer, Ask, Commit, Failed, Flow, Open, Quiet, Told, Verdict, Verify, Wait
+from fw_policies.flow import Answer, Commit, Failed, Flow, Open, Quiet, Told, Verdict, Verify, Wait
 
 _UNTRIED = Fault("_OTHER", "nothing was tried")
 
@@ -70,15 +70,18 @@ class Asking:
 Judge = Callable[[Verify], Verdict | Asking]
 
 
-async def drive(journey: Journey, open_: Opener, judge: Judge, told: Told = None) -> Committed | Exhausted | Asking:
+def drive(
+    journey: Journey, open_: Opener, judge: Judge, told: Told = None
+) -> Awaitable[Committed | Exhausted | Asking]:
     """Walk on until an answer is committed or the client is asked: the only loop that awaits. `told` goes to the walk first."""
-    walk = journey.walk
-    if walk is None:
-        return Exhausted(tuple(journey.failures))
-    if not journey.races:
-        return await _driven(journey, walk, judge, told, open_=open_, wait=_nothing)
+    if journey.races:
+        return _raced(journey, open_, judge, told)
+    return _driven(journey, judge, told, open_=open_, wait=_nothing)
+
+
+async def _raced(journey: Journey, open_: Opener, judge: Judge, told: Told) -> Committed | Exhausted | Asking:
     async with Race(open_) as race:
-        return await _driven(journey, walk, judge, told, open_=race.open, wait=race.news)
+        return await _driven(journey, judge, told, open_=race.open, wait=race.news)
 
 
 async def _nothing(_seconds: float | None) -> Quiet:
@@ -88,17 +91,20 @@ async def _nothing(_seconds: float | None) -> Quiet:
 
 async def _driven(
     journey: Journey,
-    walk: Flow,
     judge: Judge,
     told: Told,
     *,
     open_: Opener,
     wait: Callable[[float | None], Awaitable[Opened | Failed | Quiet]],
 ) -> Committed | Exhausted | Asking:
+    walk = journey.walk
+    if walk is None:
+        return Exhausted(tuple(journey.failures))
     asking = False
     try:
         while True:
-            found = await _done(walk.send(told), judge, open_=open_, wait=wait)
+            ask = walk.send(told)
+            found = _opened(ask, await open_(ask)) if isinstance(ask, Open) else await _done(ask, judge, wait)
             if isinstance(found, Committed):
                 return found
             if isinstance(found, Asking):
@@ -115,19 +121,21 @@ async def _driven(
             journey.walk = None
 
 
+def _opened(ask: Open, found: Opened | Failed | Quiet) -> Committed | Failed | Quiet | Answer:
+    """An answer that nobody has to look at first is the client's."""
+    if not isinstance(found, Opened):
+        return found
+    return Answer(ask.target, found) if ask.hold else Committed(found)
+
+
 async def _done(
-    ask: Ask, judge: Judge, *, open_: Opener, wait: Callable[[float | None], Awaitable[Opened | Failed | Quiet]]
-) -> Committed | Asking | Failed | Quiet | Answer | Verdict:
-    """Do what the walk asks for; what it is told, or how it ends."""
+    ask: Wait | Verify | Commit, judge: Judge, wait: Callable[[float | None], Awaitable[Opened | Failed | Quiet]]
+) -> Committed | Asking | Failed | Quiet | Verdict:
+    """Do what else the walk asks for; what it is told, or how it ends."""
     match ask:
-        case Open():
-            opened = await open_(ask)
-            if not isinstance(opened, Opened):
-                return opened
-            return Answer(ask.target, opened) if ask.hold else Committed(opened)
         case Wait():
-            opened = await wait(ask.seconds)
-            return Committed(opened) if isinstance(opened, Opened) else opened
+            found = await wait(ask.seconds)
+            return Committed(found) if isinstance(found, Opened) else found
         case Verify():
             return judge(ask)
         case Commit():

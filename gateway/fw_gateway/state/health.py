@@ -130,6 +130,10 @@ class Circuit:
         """Take in how an attempt went that began at `began` (None: now); whether its state changed. `draw` is from [0, 1)."""
         before = self.state
         self.window.add(ok=ok, now=now)
+        if ok and before == CLOSED and not self.failures and not self.rests:  # as nearly always
+            self.strikes = self.refusals = 0
+            self.probing = False
+            return False
         self.failures = 0 if ok else self.failures + 1
         if ok:
             self.strikes = self.refusals = 0
