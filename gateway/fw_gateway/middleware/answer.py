@@ -20,6 +20,8 @@ JOINED = 2**16
 """Bytes up to which a body is joined to what stands before it; longer ones are not copied."""
 BODILESS = frozenset({204, 205, 304})
 """Statuses that have no body, beside those of HEAD, which nothing here serves."""
+_UNMEASURED = frozenset({204, 304})
+"""Of those, the ones that must not, or had better not, say how long it is."""
 _REASONS = {status: words[0] for status, words in RESPONSES.items()}
 
 
@@ -64,8 +66,10 @@ class Answer(web.StreamResponse):
         modern, body = request.version >= HttpVersion11, self._whole
         kept = request.keep_alive if self._keep_alive is None else bool(self._keep_alive)
         more = f"Date: {clock.http_date()}\r\n"
+        if self._status in BODILESS:
+            body = self._whole = b""
         if body is not None:
-            more += f"Content-Length: {len(body)}\r\n"
+            more += "" if self._status in _UNMEASURED else f"Content-Length: {len(body)}\r\n"
         elif modern:
             self._chunked = True
             more += "Transfer-Encoding: chunked\r\n"

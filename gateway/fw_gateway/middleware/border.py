@@ -13,7 +13,7 @@ from aiohttp.typedefs import Handler
 from fw_gateway import clock
 from fw_gateway.errors import BadRequest, GatewayError, Internal, UnknownRoute, WrongMethod, written
 from fw_gateway.middleware import shape
-from fw_gateway.middleware.answer import BODILESS, Answer
+from fw_gateway.middleware.answer import Answer
 from fw_gateway.middleware.auth import Gate
 from fw_gateway.middleware.limits import Limits, SlowBody
 from fw_gateway.middleware.sparing import Sparing
@@ -94,7 +94,7 @@ def straight(handlers: Mapping[tuple[str, str], Handler], otherwise: Handler) ->
 
     def handle(request: web.Request) -> Awaitable[web.StreamResponse]:
         found = handlers.get((request.method, request.raw_path))
-        if found is None or "Expect" in request.headers or not shape.plain_host(request):
+        if found is None or "Expect" in request.headers or not shape.plain_host(request.headers):
             return otherwise(request)
         return found(request)
 
@@ -117,7 +117,7 @@ def expectation(route: str, gate: Gate, limits: Limits) -> Callable[[web.Request
     return answer
 
 
-async def _dismiss(request: web.Request, response: web.Response) -> web.Response:
+async def _dismiss(request: web.Request, response: Answer) -> Answer:
     """Answer and close at once: the rest of a body that does not come is not waited for."""
     await response.prepare(request)
     await response.write_eof()
@@ -149,8 +149,6 @@ async def respond(request: web.Request, reply: Reply, name: str) -> web.StreamRe
         for header, value in headers.items():  # a name out of the request, or whatever an upstream calls its content
             headers[header] = "".join([sign if sign.isprintable() else "?" for sign in value])
     if isinstance(body, bytes):
-        if reply.status in BODILESS:
-            return web.Response(status=reply.status, headers=headers)
         return Answer(reply.status, headers, body)
     answer = Answer(reply.status, headers)
     try:
@@ -171,15 +169,21 @@ async def respond(request: web.Request, reply: Reply, name: str) -> web.StreamRe
     return answer
 
 
-def refuse(request: web.Request, error: GatewayError, name: str, route: str = "") -> web.Response:
+def refuse(
+    request: web.Request, error: GatewayError, name: str, route: str = "", *, more: Mapping[str, str] = _NONE
+) -> Answer:
     """An error of ours, in the shape that clients of the route know. A body that has not come ends the connection with it."""
-    headers = {"x-request-id": name, "Content-Type": "application/json", "x-should-retry": "false", "Server": SERVER}
+    headers = {
+        "x-request-id": name,
+        "Content-Type": "application/json",
+        "x-should-retry": "false",
+        "Server": SERVER,
+        **more,
+    }
     if error.retry_after is not None:
         headers["Retry-After"] = str(ceil(error.retry_after))
         headers["x-should-retry"] = "true"
-    response = web.Response(
-        status=error.status, headers=headers, body=written(refused(route, error.body(), error.status))
-    )
+    response = Answer(error.status, headers, written(refused(route, error.body(), error.status)))
     if request.can_read_body and not request.content.is_eof():
         response.force_close()
     return response
@@ -200,9 +204,7 @@ async def unmatched(request: web.Request, handler: Handler) -> web.StreamRespons
         error: GatewayError = WrongMethod(
             f"{request.method[:20]} is not served at {request.path[:100]}.", hint=f"Use {allowed}."
         )
-        response = refuse(request, error, request_id(request))
-        response.headers["Allow"] = allowed
-        return response
+        return refuse(request, error, request_id(request), more={"Allow": allowed})
     except web.HTTPException as fault:
         if fault.status != 404:
             raise

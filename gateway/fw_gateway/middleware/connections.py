@@ -12,7 +12,9 @@ import socket
 import struct
 import termios
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, cast
 
 from aiohttp import web
@@ -20,7 +22,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from fw_gateway.errors import BadRequest, written
 from fw_gateway.middleware.border import address_of, straight
+from fw_gateway.middleware.lane import Handlers, Incoming, answered, handler_of
 
+_NONE: Handlers = MappingProxyType({})
 LOOKS = 8
 """How often a connection is looked at within the shortest limit: it is closed up to an eighth of that before its time, never after."""
 
@@ -56,7 +60,9 @@ LATE = _answer("408 Request Timeout", "request_timeout", "The headers did not ar
 class Connection(web.RequestHandler):
     """One connection, which knows what it is waiting for."""
 
-    __slots__ = ("_began", "_channel", "_mark", "_marked", "_partial", "_payload", "_resumed", "address", "counted")
+    __slots__ = (
+        "_began", "_channel", "_handlers", "_lane", "_mark", "_marked", "_partial", "_payload", "_resumed", "_scheme", "address", "counted",
+    )  # fmt: skip
 
     def __init__(self, door: "Door", **options: Any) -> None:
         """`options` are aiohttp's own."""
@@ -65,6 +71,10 @@ class Connection(web.RequestHandler):
         """The origin it is counted under; empty: it was refused."""
         self.address: tuple[str, int] = "", 0
         """The local end."""
+        self._handlers = door.handlers
+        self._lane: asyncio.Task[None] | None = None
+        """Serves what goes the short way, while aiohttp's own task waits."""
+        self._scheme = "http"
         self._channel: asyncio.Transport | None = None
         self._payload: Any = None
         self._began: float | None = None
@@ -81,6 +91,8 @@ class Connection(web.RequestHandler):
         channel = self.transport = self._channel = cast("asyncio.Transport", transport)
         self._began = self._loop.time()
         self.address = address_of(channel)
+        if channel.get_extra_info("sslcontext") is not None:
+            self._scheme = "https"
         if cast("Door", self._manager).enter(self, channel):
             super().connection_made(transport)
         else:
@@ -92,20 +104,66 @@ class Connection(web.RequestHandler):
         if self._manager is not None:
             cast("Door", self._manager).leave(self)
         super().connection_lost(exc)
+        if self._lane is not None:
+            self._lane.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a head, or of a body."""
         count, payload = self._request_count, self._payload
         between = payload is None or payload.is_eof()
-        super().data_received(data)
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            super().data_received(data)
+        else:
+            self._waiter = None  # nobody is woken: what has come may go the short way
+            super().data_received(data)
+            self._waiter = waiter
         if self._request_count != count:
             self._began, self._partial = None, False
             if self._messages:
                 self._payload = self._messages[-1][1]
+            self._serve()
         elif between and data:  # aiohttp calls this with nothing to go on reading
             self._partial = True
             if self._began is None:
                 self._began = self._loop.time()
+
+    def _serve(self) -> None:
+        """What has come, the short way if it may go that; else aiohttp's task is woken, if it waits."""
+        messages, waiter = self._messages, self._waiter
+        if not messages or self._lane is not None or waiter is None or waiter.done():
+            return
+        message, content = messages[0]
+        handler = handler_of(self._handlers, message, content) if len(messages) == 1 else None
+        if handler is None or self._buffer_paused or self._parser is None:
+            waiter.set_result(None)
+            return
+        messages.popleft()
+        self._parser.message_consumed()
+        self._request_in_progress = True
+        self._lane = self._loop.create_task(self._served(handler, Incoming(message, content, self, self._scheme)))
+
+    async def _served(self, handler: Callable[[Any], Awaitable[web.StreamResponse]], asked: Incoming) -> None:
+        kept = False
+        try:
+            kept = await answered(handler, asked)
+        finally:
+            self._lane, self._request_in_progress = None, False
+            if self._handler_waiter is not None and not self._handler_waiter.done():
+                self._handler_waiter.set_result(None)
+            if not kept or self._close:
+                self.force_close()
+        if not self._force_close:
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+            if self._keepalive_handle is None:
+                self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
+            self._serve()
+
+    def _process_keepalive(self) -> None:
+        if self._lane is None:
+            super()._process_keepalive()
+        else:  # to aiohttp it looks idle
+            self._keepalive_handle = self._loop.call_later(self._keepalive_timeout, self._process_keepalive)
 
     def resume_writing(self) -> None:
         """The client has taken something."""
@@ -122,7 +180,7 @@ class Connection(web.RequestHandler):
         self._mark = None
         if self._began is None or self._force_close:
             return ""
-        if self._waiter is None:  # it is being served: what it sent ahead waits for that
+        if self._waiter is None or self._lane is not None:  # it is being served: what it sent ahead waits for that
             self._began = now
         elif now - self._began >= head:
             if self._partial:
@@ -192,11 +250,18 @@ class Door(web.Server):
     """Makes connections, counts them, and looks after them until `shutdown`."""
 
     def __init__(
-        self, server: web.Server, patience: Patience, caps: tuple[int, int], counts: Counter[str], **options: Any
+        self,
+        server: web.Server,
+        patience: Patience,
+        caps: tuple[int, int],
+        counts: Counter[str],
+        *,
+        handlers: Handlers = _NONE,
+        **options: Any,
     ) -> None:
-        """`server` says what is served; `caps` bound the connections of all and of one address; `options` are aiohttp's own.
+        """`server` says what is served, `handlers` what of it may go the short way; `options` are aiohttp's own.
 
-        What is refused, or closed by us, is counted in `counts`, by reason.
+        `caps` bound the connections of all and of one address. What is refused, or closed by us, is counted in `counts`, by reason.
         """
         loop = asyncio.get_running_loop()
         super().__init__(
@@ -207,6 +272,8 @@ class Door(web.Server):
         )
         self._options = {**options, "keepalive_timeout": patience.idle, "loop": loop}
         self._patience = patience
+        self.handlers = handlers
+        """Of requests that may go the short way."""
         self._cap, self._cap_each = caps
         self._origins: Counter[str] = Counter()
         self.open: set[Connection] = set()
@@ -274,4 +341,4 @@ class Runner(web.AppRunner):
         handler = straight(fixed, made.request_handler)
         made.request_handler = handler  # type: ignore[assignment]  # its requests are made by the application
         options = {name: value for name, value in self._kwargs.items() if name != "handler_cancellation"}
-        return Door(made, self._patience, self._caps, self._counts, **options)
+        return Door(made, self._patience, self._caps, self._counts, handlers=fixed, **options)

@@ -1,6 +1,7 @@
 """The one form of a request's target and Host that every reader reads alike; anything else is refused before it is routed."""
 
 import re
+from collections.abc import Mapping
 
 from aiohttp import web
 
@@ -25,12 +26,12 @@ def check(request: web.Request) -> None:
     if _PATH.fullmatch(target) is None:
         hint = "Send it without `//`, `.`, `..`, encoded dots or slashes, and with other odd characters encoded."
         raise BadRequest(f"The path {target[:60]!a} can be read in more than one way.", hint=hint)
-    if not plain_host(request):
+    if not plain_host(request.headers):
         host = request.headers["Host"]
         raise BadRequest(f"The Host {host[:60]!a} is not a host and port.")
 
 
-def plain_host(request: web.BaseRequest) -> bool:
-    """Whether its Host, if it has one, is a host and port."""
-    host = request.headers.get("Host")
+def plain_host(headers: Mapping[str, str]) -> bool:
+    """Whether a Host, if there is one, is a host and port."""
+    host = headers.get("Host")
     return host is None or _HOST.fullmatch(host) is not None
