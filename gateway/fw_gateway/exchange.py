@@ -8,6 +8,7 @@ the pieces of a body go straight into a list.
 
 import asyncio
 import re
+from collections import deque
 from collections.abc import Mapping
 from functools import cached_property, partial
 from math import inf
@@ -25,6 +26,8 @@ READ = 2**16
 LARGE = 2**20
 """Bytes from which a request body is sent in pieces."""
 PIECE = 2**18
+KEPT = 1.0
+"""Seconds for which a connection is used again without going through the pool."""
 HEADS = 256
 """Paths whose heads are remembered; then all are forgotten."""
 MAX_HEAD = 2**16
@@ -47,6 +50,8 @@ class Channel(ResponseHandler):
         self.answer: Answer | None = None
         self.used = False
         """Something was asked on it."""
+        self.since = 0.0
+        """When it was taken out of the pool, by the loop's clock."""
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the answer that is awaited; what comes unasked spoils the connection."""
@@ -92,12 +97,13 @@ class Answer:
     """
 
     __slots__ = (
-        "_channel", "_connection", "_error", "_held", "_holding", "_parser", "_pieces", "_spoilt", "_timer", "_upload", "_waiter", "_whole",
+        "_channel", "_connection", "_error", "_held", "_holding", "_line", "_parser", "_pieces", "_spoilt", "_timer", "_upload", "_waiter", "_whole",
         "headers", "on_body", "over", "status",
     )  # fmt: skip
 
-    def __init__(self, connection: Connection, channel: Channel) -> None:
+    def __init__(self, connection: Connection, channel: Channel, line: "Line") -> None:
         """It is awaited from here on."""
+        self._line = line
         self.status = 0
         """Zero until its head is there."""
         self.headers: dict[str, str] = {}
@@ -284,7 +290,7 @@ class Answer:
             if spoilt:
                 connection.close()
             else:
-                connection.release()
+                self._line.back(connection, self._channel)
         self._wake()
 
     def _fail(self, error: BaseException) -> None:
@@ -354,6 +360,9 @@ class Line:
         host = {"host": self._where.headers["Host"], "accept": "*/*"}
         self._fixed = host | {name.lower(): value for name, value in headers.items()}
         self._heads: dict[str, str] = {}
+        self._kept: deque[tuple[float, Connection]] = deque()
+        """Connections that nothing is asked on, and since when; the newest last."""
+        self._timer: asyncio.TimerHandle | None = None
 
     async def post(
         self,
@@ -382,7 +391,7 @@ class Line:
             limits = aiohttp.ClientTimeout(total=None, connect=within)
         connection = await self._connection(limits, fresh=fresh)
         channel: Any = connection.protocol
-        answer = Answer(connection, channel)
+        answer = Answer(connection, channel, self)
         try:
             if within < inf:
                 answer.within(end - loop.time())
@@ -412,15 +421,48 @@ class Line:
 
     async def _connection(self, limits: aiohttp.ClientTimeout, *, fresh: bool) -> Connection:
         """One on which nothing was received beyond its last answer: what came unasked would be taken for this one."""
+        while self._kept and not fresh:
+            found = self._kept.pop()[1]
+            channel: Any = found.protocol
+            if channel.transport is not None and not channel.should_close:
+                return found
+            found.close()
         while True:
             try:
                 found = await self._connector.connect(self._where, [], limits)
             except TimeoutError as exc:
                 raise aiohttp.ConnectionTimeoutError("no connection within its limit") from exc
-            channel: Any = found.protocol
+            channel = found.protocol
             if not channel.used or not (fresh or channel.should_close):
+                channel.since = asyncio.get_running_loop().time()
                 return found
             found.close()  # when one of those that were kept is dead, all may be
+
+    def back(self, connection: Connection, channel: Channel) -> None:
+        """Keep a connection for what is asked next; for a second at most, then it goes through the pool, which knows when it is too old."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if now - channel.since >= KEPT:
+            connection.release()
+            return
+        self._kept.append((now, connection))
+        if self._timer is None:
+            self._timer = loop.call_later(KEPT, self._tidy)
+
+    def _tidy(self) -> None:
+        loop, kept = asyncio.get_running_loop(), self._kept
+        before = loop.time() - KEPT
+        while kept and kept[0][0] <= before:
+            kept.popleft()[1].release()
+        self._timer = loop.call_at(kept[0][0] + KEPT, self._tidy) if kept else None
+
+    def close(self) -> None:
+        """Give what is kept back to the pool."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._kept:
+            self._kept.pop()[1].release()
 
 
 def channelled(connector: aiohttp.BaseConnector) -> None:

@@ -166,11 +166,15 @@ class Upstreams:
 
     def forget(self, endpoint: Endpoint) -> None:
         """Drop the route to an endpoint whose address has changed."""
-        self._routes.pop(endpoint.target.deployment, None)
+        found = self._routes.pop(endpoint.target.deployment, None)
+        if found is not None:
+            found.line.close()
 
     async def close(self) -> None:
         """Close every connection."""
         sessions, self._sessions = list(self._sessions.values()), {}
+        for route in self._routes.values():
+            route.line.close()
         self._routes.clear()
         for session in sessions:
             await session.close()
