@@ -110,7 +110,9 @@ class Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Bytes of a head, or of a body."""
         count, payload = self._request_count, self._payload
-        between = payload is None or payload.is_eof()
+        between = bool(data) and (
+            payload is None or payload.is_eof()
+        )  # aiohttp calls this with nothing to go on reading
         waiter = self._waiter
         if waiter is None or waiter.done():
             super().data_received(data)
@@ -123,7 +125,7 @@ class Connection(web.RequestHandler):
             if self._messages:
                 self._payload = self._messages[-1][1]
             self._serve()
-        elif between and data:  # aiohttp calls this with nothing to go on reading
+        elif between:
             self._partial = True
             if self._began is None:
                 self._began = self._loop.time()

@@ -12,12 +12,13 @@ import orjson
 
 from fw_gateway.providers.splice import replaced, with_member, with_model
 from fw_gateway.providers.sse import frame
-from fw_gateway.providers.watching import Answer, Watcher, in_shape, loaded, number, text
+from fw_gateway.providers.watching import Answer, Watcher, in_shape, loaded, text
 from fw_gateway.values import Usage
 
 DONE = b"data: [DONE]\n\n"
 _RUNNING = re.compile(rb'(?<!"choices":\[\]),"usage":(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})(?=[,}])')
 """What has been used so far, beside a choice; in a text its quotation marks would be escaped."""
+_UNSAID: dict[str, Any] = {}
 _CONTENT = ("content", "tool_calls", "function_call", "refusal", "reasoning_content", "reasoning", "audio")
 
 
@@ -45,14 +46,16 @@ def usage_of(found: Any) -> Usage | None:
     """Usage as it was reported; what is no whole number was not reported."""
     if not isinstance(found, dict):
         return None
-    incoming = found.get("prompt_tokens_details")
-    return Usage(
-        input_tokens=number(found, "prompt_tokens"),
-        output_tokens=number(found, "completion_tokens"),
-        cached_tokens=number(incoming, "cached_tokens"),
-        cache_write_tokens=number(incoming, "cache_write_tokens"),
-        reasoning_tokens=number(found.get("completion_tokens_details"), "reasoning_tokens"),
+    incoming, outgoing = found.get("prompt_tokens_details"), found.get("completion_tokens_details")
+    incoming = incoming if isinstance(incoming, dict) else _UNSAID
+    said = (
+        found.get("prompt_tokens"),
+        found.get("completion_tokens"),
+        incoming.get("cached_tokens"),
+        incoming.get("cache_write_tokens"),
+        outgoing.get("reasoning_tokens") if isinstance(outgoing, dict) else None,
     )
+    return Usage(*[count if type(count) is int and count >= 0 else None for count in said])
 
 
 def read_answer(body: bytes) -> Answer:
