@@ -76,9 +76,9 @@ def ulid() -> str:
 
 
 @lru_cache(maxsize=4)
-def _stamp(seconds: int) -> str:
+def _stamp(ticks: int) -> str:
     """All but the last two characters of a moment, which is in units of 1.024 s."""
-    return "".join([_CROCKFORD[seconds >> shift & 31] for shift in range(35, -1, -5)])
+    return "".join([_CROCKFORD[ticks >> shift & 31] for shift in range(35, -1, -5)])
 
 
 def secret() -> str:

@@ -390,7 +390,7 @@ class Line:
         if within < (limits.connect or inf):
             limits = aiohttp.ClientTimeout(total=None, connect=within)
         connection = await self._connection(limits, fresh=fresh)
-        channel: Any = connection.protocol
+        channel: Channel = connection.protocol  # type: ignore[assignment]  # `channelled` makes no other
         answer = Answer(connection, channel, self)
         try:
             if within < inf:
@@ -423,7 +423,7 @@ class Line:
         """One on which nothing was received beyond its last answer: what came unasked would be taken for this one."""
         while self._kept and not fresh:
             found = self._kept.pop()[1]
-            channel: Any = found.protocol
+            channel: Channel = found.protocol  # type: ignore[assignment]
             if channel.transport is not None and not channel.should_close:
                 return found
             found.close()

@@ -173,9 +173,18 @@ async def test_an_answer_that_fails_before_anything_went_out_is_an_error_and_no_
     assert b"some" not in body
 
 
-async def test_what_is_there_together_goes_out_together_and_nothing_waits_for_what_is_not() -> None:
+async def test_what_is_there_together_goes_out_together_and_nothing_waits_for_what_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Pieces that come at once are one write, in order; the next one, which has to be waited for, does not hold them back."""
-    come = asyncio.Event()
+    come, writes, send = asyncio.Event(), list[bytes](), Answer.send
+
+    def counted(answer: Answer) -> None:
+        if answer._waiting:
+            writes.append(b"".join(answer._waiting))
+        send(answer)
+
+    monkeypatch.setattr(Answer, "send", counted)
 
     async def pieces() -> AsyncIterator[bytes]:
         yield b"one"
@@ -190,8 +199,10 @@ async def test_what_is_there_together_goes_out_together_and_nothing_waits_for_wh
         await reader.readuntil(b"\r\n\r\n")
         async with asyncio.timeout(5):
             assert await reader.readexactly(16) == b"3\r\none\r\n3\r\ntwo\r\n"
+        assert len(writes) == 1
         come.set()
         assert await reader.read() == b"5\r\nthree\r\n0\r\n\r\n"
+        assert len(writes) == 2
         writer.close()
 
 

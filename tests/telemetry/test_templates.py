@@ -1,7 +1,7 @@
 """What a template says of a call is what the renderer says of it, whatever calls came before."""
 
 import json
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import Any
 
 import pytest
@@ -121,6 +121,42 @@ def _same_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "span_id", lambda: "5" * 16)
 
 
+def twin(first: Record, other: Record) -> Record:
+    """A call that looks like `first`, and has no number and no id in common with it."""
+    call, old = first.call, first.attempts[0]
+    trace, who, usage = call.trace, call.identity, old.usage
+    attempt = replace(
+        old,
+        span_id="9" * 16,
+        ttft=old.ttft and old.ttft + 0.5,
+        first_content=old.first_content and old.first_content + 0.25,
+        chunks=old.chunks and old.chunks + 1,
+        max_gap=old.max_gap and old.max_gap + 0.125,
+        usage=usage and Usage(*(each and each - 1 for each in astuple(usage))),
+        cost=old.cost and old.cost + 1,
+        response_id=old.response_id and "chatcmpl-2",
+    )
+    return replace(
+        first,
+        call=replace(
+            call,
+            decision_id=other.call.decision_id,
+            span_id="7" * 16,
+            trace=trace._replace(
+                trace_id="8" * 32, parent_id=trace.parent_id and "2" * 16, state=trace.state and "fw=2"
+            ),
+            identity=who._replace(run=who.run and "run-8", thread=who.thread and "conv_2"),
+            started_ns=other.call.started_ns,
+        ),
+        attempts=[attempt],
+        served=first.served and attempt,
+        routed_ns=other.call.started_ns + 5,
+        routing=other.routing,
+        ended=other.ended,
+        accepted=first.accepted and first.accepted + 1,
+    )
+
+
 _RENDERER = renderer()
 _TEMPLATES = Templates(_RENDERER)
 
@@ -129,19 +165,7 @@ _TEMPLATES = Templates(_RENDERER)
 @settings(deadline=None, max_examples=400)
 def test_a_template_says_what_the_renderer_says(first: Record, other: Record) -> None:
     """A template is made by one call and used for another: the second has all of its own and nothing of the first's."""
-    alike = replace(
-        first,
-        call=replace(
-            first.call,
-            decision_id=other.call.decision_id,
-            span_id="7" * 16,
-            trace=first.call.trace._replace(trace_id="8" * 32),
-            started_ns=other.call.started_ns,
-        ),
-        routed_ns=other.call.started_ns + 5,
-        routing=other.routing,
-        ended=other.ended,
-    )
+    alike = twin(first, other)
     for record in (first, other, alike, first, other, alike):
         text = _TEMPLATES.written(record)
         if text is not None:

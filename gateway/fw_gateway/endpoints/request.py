@@ -102,7 +102,8 @@ def want(
         if needed:
             raise BadRequest(f"`{name}` is missing: it must be {words}.", param=name)
         return None
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool and kind != (int, float, bool)):
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise BadRequest(f"`{name}` must be {words}, not {_kind(value)}.", param=name)
     return value
 

@@ -55,7 +55,7 @@ class Answer(web.StreamResponse):
         return self._request is not None
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Make its head, once. It goes out with what comes first.
+        """Make its head, once. It goes out with what comes first, or alone when that has to be waited for.
 
         Raises:
             ValueError: a header cannot be sent.
@@ -156,7 +156,7 @@ class Answer(web.StreamResponse):
 
 @coroutine
 def _next(body: AsyncIterator[bytes], waits: Callable[[], None]) -> Generator[Any, Any, bytes]:
-    """The next of `body`, as `anext`; `waits` is called first if it is not there yet.
+    """The next of `body`, as `anext`; `waits` is called first if it is not there yet. What that raises, the body sees where it waits.
 
     Raises:
         StopAsyncIteration: there is none.
@@ -164,9 +164,9 @@ def _next(body: AsyncIterator[bytes], waits: Callable[[], None]) -> Generator[An
     step: Any = body.__anext__().__await__()
     try:
         awaited = step.send(None)
-        waits()
         while True:
             try:
+                waits()
                 told = yield awaited
             except BaseException as fault:  # noqa: BLE001 - passed on to whom it is meant for
                 awaited = step.throw(fault)

@@ -160,6 +160,7 @@ async def respond(request: web.Request, reply: Reply, name: str) -> web.StreamRe
             raise
         if not isinstance(fault, ConnectionError):  # which says that the client is gone
             _log.exception("request %s failed within its answer", name)
+        answer.send()
         answer.over = True
         request.protocol.force_close()
     finally:

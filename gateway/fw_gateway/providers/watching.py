@@ -56,7 +56,7 @@ class Watcher:
         self._head: list[bytes] = []
         self._ended = False
         self._keen = False
-        """The event that is looked at is known to be of interest."""
+        """Whole events that say nothing of interest have been passed over: the one that is looked at is of interest."""
         self._likeness = Likeness()
         self.started = False
         """The first content has come; from here on the stream is the client's."""

@@ -1,5 +1,6 @@
 """The frozen world that decisions are made in: taken anew when something changed, and remembered plans with it."""
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -27,7 +28,8 @@ STEPS = 2000
 """(agent, step) pairs that statistics are kept for; names come from clients, and later ones are counted together."""
 
 TOGETHER = 32
-"""Attempts that are learnt from at once; fewer when a new world is made."""
+"""Attempts that are learnt from at once; fewer when a new world is made, when what was learnt is saved, or when one speaks against what was known:
+it failed, or was rejected. So what has become slow is found out up to a second later than by each call alone."""
 
 MEMORY = 4096
 """Plans remembered per world; beyond that the oldest half is forgotten."""
@@ -51,7 +53,7 @@ class Worlds:
         """`statistics` and `drift` are what earlier processes learnt."""
         self._config = config
         self._statistics = statistics
-        self._unlearnt: list[tuple[Observation, bool, bool | None]] = []
+        self._unlearnt: deque[tuple[Observation, bool, bool | None]] = deque()
         """Attempts that ended: what they showed, whether by their deployment's fault, and whether the answer passed its checks."""
         self._watch = Watch(config.locks, drift)
         self._priors = priors(config.policies, [endpoint.target for endpoint in config.endpoints])
@@ -142,7 +144,7 @@ class Worlds:
         agent, step = self._counted(record.call.identity.agent, record.call.identity.step)
         now = clock.monotonic()
         looked = record.plan.candidates if record.plan is not None else ()
-        expected = looked[0].size if looked else None
+        expected, against = looked[0].size if looked else None, False
         for attempt in record.attempts:
             if attempt.outcome not in {"success", "rejected", "error", "timeout"}:
                 continue
@@ -170,14 +172,15 @@ class Worlds:
                 error_type=attempt.error_type,
             )
             self._unlearnt.append((seen, failed, attempt.accepted))
+            against = against or failed or attempt.accepted is False
         self._changed = self.dirty = True
-        if len(self._unlearnt) >= TOGETHER:
+        if against or len(self._unlearnt) >= TOGETHER:
             self._learn()
 
     def _learn(self) -> None:
         """Take in what was seen since the last time, all in one go: the same code once more costs a third of what it costs between calls."""
-        seen, self._unlearnt = self._unlearnt, []
-        for each, failed, accepted in seen:
+        while self._unlearnt:
+            each, failed, accepted = self._unlearnt.popleft()
             if failed or each.ok:
                 self._timed(each, failed=failed)
             self._statistics.observe(each)
@@ -246,6 +249,8 @@ class Worlds:
         """Learn from an outcome, if a policy calls it quality; clients may report others, and those are only stored."""
         if seen.name not in self._outcomes:
             return
+        if self._unlearnt:
+            self._learn()  # what came before comes first
         agent, step = self._counted(seen.agent, seen.step)
         self._judged(replace(seen, agent=agent, step=step))
         self._changed = self.dirty = True

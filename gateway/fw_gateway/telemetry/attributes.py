@@ -5,6 +5,7 @@ Values only, no encoding. Money leaves as US dollars, times as seconds, an unkno
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from fw_gateway.telemetry.otlp import Value
 from fw_gateway.values import Attempt, Call, Record, Usage
@@ -50,6 +51,7 @@ _INTS = {
     "top_k": "gen_ai.request.top_k",
     "dimensions": "gen_ai.embeddings.dimension.count",
 }
+_NUMBERS = frozenset({int, float, bool})
 _OUTPUTS = {"text": "text", "json_object": "json", "json_schema": "json"}
 
 
@@ -269,6 +271,25 @@ def target_attributes(target: Target, operation: str, *, provider: str) -> dict[
         "openinference.span.kind": OPERATIONS[operation],
         "fw.attempt.deployment": target.deployment,
     }
+
+
+def parameters(fields: Mapping[str, Any]) -> dict[str, Value]:
+    """Of a request's members those that telemetry names, as far as they can be what they should be: numbers, and words of a few.
+
+    All else, schemas and megabytes in the place of a number, is let go of before anyone encodes it.
+    """
+    found: dict[str, Value] = {}
+    for name in REQUEST_FIELDS.intersection(fields):
+        value = fields[name]
+        if type(value) in _NUMBERS:
+            found[name] = value
+        elif name == "response_format" and isinstance(value, dict):
+            kind = value.get("type")
+            if isinstance(kind, str) and kind in _OUTPUTS:
+                found[name] = {"type": kind}
+        elif name == "encoding_format" and value in ("float", "base64"):
+            found[name] = value
+    return found
 
 
 def request_attributes(call: Call) -> dict[str, Value]:

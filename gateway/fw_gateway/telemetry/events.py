@@ -108,10 +108,11 @@ def _attempt(attempt: Attempt, record: Record) -> Value:
     if attempt.cost is not None:
         found["cost"] = attributes.dollars(attempt.cost)
     if attempt.usage is not None:
-        if (tokens := attributes.count(attempt.usage.input_tokens)) is not None:
-            found["input_tokens"] = tokens
-        if (tokens := attributes.count(attempt.usage.output_tokens)) is not None:
-            found["output_tokens"] = tokens
+        incoming, _, _, outgoing, _ = attributes.tokens(attempt.usage, failed=bool(attempt.error_type))
+        if incoming is not None:
+            found["input_tokens"] = incoming
+        if outgoing is not None:
+            found["output_tokens"] = outgoing
     return found
 
 

@@ -199,7 +199,7 @@ class Measurer:
         if planned.latency is not None:
             self._ratio.observe(("duration", self._version), duration / planned.latency)
         if planned.output_tokens is not None and served.usage is not None:
-            tokens = attributes.count(served.usage.output_tokens)
+            tokens = attributes.tokens(served.usage, failed=bool(served.error_type))[3]
             if tokens is not None:
                 self._ratio.observe(("output_tokens", self._version), tokens / planned.output_tokens)
 

@@ -14,8 +14,7 @@ from opentelemetry.sdk.metrics.export import MetricsData
 
 from fw_gateway import clock
 from fw_gateway.config.environment import environment
-from fw_gateway.telemetry import exposition, metrics, push, spans
-from fw_gateway.telemetry.attributes import REQUEST_FIELDS
+from fw_gateway.telemetry import attributes, exposition, metrics, push, spans
 from fw_gateway.telemetry.events import Events
 from fw_gateway.telemetry.files import LineFile
 from fw_gateway.telemetry.measure import Measurer
@@ -130,8 +129,7 @@ class Recorder:
             return
         call = record.call
         call.body = b""
-        fields = call.fields
-        call.fields = {name: fields[name] for name in REQUEST_FIELDS.intersection(fields)}
+        call.fields = attributes.parameters(call.fields)
         queue.append(record)
         if len(queue) == _BATCH:
             self._wake.set()

@@ -176,9 +176,11 @@ def _odd(attempt: Attempt) -> bool:
 
 def _look(record: Record, call: Call, attempt: Attempt, measured: tuple[float | None, ...]) -> tuple[object, ...]:
     """All that spans say of a call and that calls share, save what is known of its plan; of what was measured, whether it was."""
-    identity, trace = call.identity, call.trace
+    identity, trace, target = call.identity, call.trace, attempt.target
     return (
-        id(attempt.target),  # held by the plan
+        target.deployment,
+        target.model,
+        target.upstream_model,
         call.embedded,
         call.operation,
         call.route,
