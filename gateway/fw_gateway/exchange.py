@@ -322,8 +322,10 @@ class Answer:
         Raises:
             aiohttp.ClientError, OSError, TimeoutError: nothing more will.
         """
-        if self._error is not None:
-            raise self._error
+        error = self._error
+        if error is not None:
+            # Another one each time: what was raised holds the frames it went through, one of which holds this, which would hold it.
+            raise type(error)(*error.args)
         if self._holding:
             self._holding = False
             self._channel.go_on()
@@ -332,6 +334,7 @@ class Answer:
             await waiter
         finally:
             self._waiter = None
+            del waiter  # it may hold what is raised here, and so this frame
 
 
 class _Where(aiohttp.ClientRequest):

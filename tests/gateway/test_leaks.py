@@ -2,11 +2,17 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 from collections import Counter
 from collections.abc import Callable
 from itertools import cycle, islice
 
+import pytest
+
+from fw_gateway.exchange import Answer
+from fw_gateway.middleware.answer import Answer as Sent
+from fw_gateway.values import Call
 from tests.gateway.conftest import Client, until
 from tests.gateway.upstream import (
     HELLO,
@@ -102,6 +108,45 @@ async def test_nothing_is_left_of_a_burst_of_mixed_faults(client: Client, upstre
     assert held() == dict.fromkeys(held(), 0)
     await until(lambda: not _tasks() - before)
     await client.chat("fx-ok")
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+@pytest.mark.parametrize("name", FAULTS)
+async def test_a_call_is_gone_when_it_is_over_however_it_ends(
+    name: str, stream: bool, client: Client, upstream: Upstream
+) -> None:
+    """Nothing of it holds itself: its memory is free at once, and no collection has to find it, which may come much later.
+
+    An exception holds the frames that it went through, and they hold the call.
+    """
+    upstream.scripts |= FAULTS
+    await client.chat("fx-ok")
+    await _asked(client, name, stream=stream, leaves=False)
+    await asyncio.to_thread(client.gateway.recorder.flush)
+    client.records.clear()
+    gc.collect()
+    gc.disable()
+    try:
+        for leaves in (False, True):
+            await _asked(client, name, stream=stream, leaves=leaves)
+
+        def held() -> Counter[str]:
+            return Counter(type(one).__name__ for one in gc.get_objects() if type(one) in {Call, Answer, Sent})
+
+        async def over() -> bool:
+            await asyncio.to_thread(client.gateway.recorder.flush)
+            client.records.clear()
+            return not held()
+
+        with contextlib.suppress(AssertionError):
+            await until(lambda: not client.door.open)
+        for _ in range(20):
+            if await over():
+                break
+            await asyncio.sleep(0.05)
+        assert held() == Counter()
+    finally:
+        gc.enable()
 
 
 def _steady(look: Callable[[], Counter[str]]) -> Callable[[], Counter[str] | None]:

@@ -169,6 +169,7 @@ def _next(body: AsyncIterator[bytes], waits: Callable[[], None]) -> Generator[An
                 waits()
                 told = yield awaited
             except BaseException as fault:  # noqa: BLE001 - passed on to whom it is meant for
+                awaited = None  # it may hold what is thrown, which holds this frame
                 awaited = step.throw(fault)
             else:
                 awaited = step.send(told)

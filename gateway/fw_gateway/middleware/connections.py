@@ -104,6 +104,7 @@ class Connection(web.RequestHandler):
         if self._manager is not None:
             cast("Door", self._manager).leave(self)
         super().connection_lost(exc)
+        self._payload = None  # it holds its connection
         if self._lane is not None:
             self._lane.cancel()
 
