@@ -366,6 +366,7 @@ class Line:
         self._kept: deque[tuple[float, Connection]] = deque()
         """Connections that nothing is asked on, and since when; the newest last."""
         self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
 
     async def post(
         self,
@@ -435,7 +436,7 @@ class Line:
                 found = await self._connector.connect(self._where, [], limits)
             except TimeoutError as exc:
                 raise aiohttp.ConnectionTimeoutError("no connection within its limit") from exc
-            channel = found.protocol
+            channel = found.protocol  # type: ignore[assignment]
             if not channel.used or not (fresh or channel.should_close):
                 channel.since = asyncio.get_running_loop().time()
                 return found
@@ -445,7 +446,7 @@ class Line:
         """Keep a connection for what is asked next; for a second at most, then it goes through the pool, which knows when it is too old."""
         loop = asyncio.get_running_loop()
         now = loop.time()
-        if now - channel.since >= KEPT:
+        if self._closed or now - channel.since >= KEPT:
             connection.release()
             return
         self._kept.append((now, connection))
@@ -460,7 +461,8 @@ class Line:
         self._timer = loop.call_at(kept[0][0] + KEPT, self._tidy) if kept else None
 
     def close(self) -> None:
-        """Give what is kept back to the pool."""
+        """Give what is kept back to the pool, and keep nothing from here on."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

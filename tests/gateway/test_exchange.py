@@ -34,9 +34,11 @@ async def line_to(serve: Serve) -> AsyncIterator[Line]:
     connector = aiohttp.TCPConnector(limit=0)
     channelled(connector)
     port = server.sockets[0].getsockname()[1]
+    line = Line(connector, URL(f"http://127.0.0.1:{port}/v1"), {"Content-Type": "application/json"}, TIMEOUT)
     try:
-        yield Line(connector, URL(f"http://127.0.0.1:{port}/v1"), {"Content-Type": "application/json"}, TIMEOUT)
+        yield line
     finally:
+        line.close()
         await connector.close()
         server.close()
 

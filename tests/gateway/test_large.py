@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fw_gateway.endpoints import calls, large
+from fw_gateway.endpoints import calls, large, serving
 from fw_gateway.endpoints.request import parse_object
 from fw_gateway.errors import BadRequest
 from tests.gateway.conftest import Client
@@ -121,7 +121,7 @@ async def test_a_large_request_goes_that_way(
     client: Client, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over a socket: it arrives as it was sent, but for its model."""
-    monkeypatch.setattr(calls, "LARGE", 1000)
+    monkeypatch.setattr(serving, "LARGE", 1000)
     asked = []
     parsed = large.parsed
 
