@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 import pytest
 from yarl import URL
 
+from fw_gateway import exchange
 from fw_gateway.exchange import LARGE, MAX_HEAD, READ, Line, NotHTTP, channelled, lines
 
 TIMEOUT = aiohttp.ClientTimeout(total=None, connect=3)
@@ -389,3 +391,56 @@ async def test_a_connection_that_a_session_used_is_not_fresh() -> None:
             assert await answer.read() == b"ok"
         assert await (await line.post("/x", {}, b"", fresh=True)).read() == b"ok"
     assert count == 2
+
+
+async def test_a_busy_connection_goes_through_the_pool_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pool knows when a connection is too old: one that is always asked something must not escape it."""
+    monkeypatch.setattr(exchange, "KEPT", 0.1)
+    numbers: set[int] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
+        while True:
+            await asked(reader)
+            numbers.add(number)
+            writer.write(OK)
+
+    async with line_to(serve) as line:
+        passed, release = 0, line._connector._release
+
+        def released(*args: Any, **more: Any) -> None:
+            nonlocal passed
+            passed += 1
+            release(*args, **more)
+
+        monkeypatch.setattr(line._connector, "_release", released)
+        count, end = 0, asyncio.get_running_loop().time() + 0.6
+        while asyncio.get_running_loop().time() < end:
+            assert await (await line.post("/x", {}, b"{}")).read() == b"ok"
+            await asyncio.sleep(0.01)
+            count += 1
+        assert 2 <= passed < count / 2
+        assert numbers == {1}
+
+
+async def test_a_connection_that_nobody_wants_goes_back_to_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also the last ones of a burst, and what ends after its line was closed."""
+    monkeypatch.setattr(exchange, "KEPT", 0.1)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
+        while True:
+            await asked(reader)
+            await asyncio.sleep(0.05)
+            writer.write(OK)
+
+    async with line_to(serve) as line:
+        pool = line._connector
+        for answer in await asyncio.gather(*[line.post("/x", {}, b"{}") for _ in range(5)]):
+            assert await answer.read() == b"ok"
+        assert len(pool._acquired) == 5
+        await asyncio.sleep(0.3)
+        assert not pool._acquired
+        last = asyncio.create_task(line.post("/x", {}, b"{}"))
+        await asyncio.sleep(0.02)
+        line.close()
+        assert await (await last).read() == b"ok"
+        assert not pool._acquired
