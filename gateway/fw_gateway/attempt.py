@@ -8,7 +8,7 @@ import aiohttp
 import orjson
 
 from fw_gateway import clock
-from fw_gateway.exchange import Answer
+from fw_gateway.exchange import Abandoned, Answer
 from fw_gateway.pace import TICK, Pace
 from fw_gateway.providers import guessing
 from fw_gateway.providers.protocols import RUNNING
@@ -16,7 +16,7 @@ from fw_gateway.providers.splice import with_member
 from fw_gateway.providers.watching import Watcher, error_text
 from fw_gateway.providers.way import Way, way
 from fw_gateway.state.health import Busy, Deployment
-from fw_gateway.upstream import EXPECTED, Route, fault_of, retry_after, stale
+from fw_gateway.upstream import EXPECTED, Route, fault_of, retry_after
 from fw_gateway.values import Attempt, AttemptReason, Call, Fault
 from fw_policies.estimate.cost import charge
 from fw_policies.model import Target
@@ -214,12 +214,10 @@ def _request(one: Try) -> tuple[bytes, dict[str, str]]:
 async def _send(one: Try, body: bytes, extra: dict[str, str], until: float) -> Answer:
     """Send it; once more when a kept connection turns out to be dead before one byte came back. `until`: monotonic seconds."""
     path = one.way.spoken.path
-    opened, post = one.route.opened(), one.route.line.post
+    post = one.route.line.post
     try:
         return await post(path, extra, body, within=until - clock.monotonic())
-    except EXPECTED as exc:
-        if not stale(exc) or one.route.opened() != opened:
-            raise
+    except Abandoned:
         one.attempt.resends += 1
         return await post(path, extra, body, within=until - clock.monotonic(), fresh=True)
 

@@ -33,12 +33,17 @@ HEADS = 256
 MAX_HEAD = 2**16
 """Bytes of an answer's head."""
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_DEAD = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError)
 _UNTIL_CLOSED = frozenset({"content-length", "transfer-encoding"})
 """Without these an answer ends as its connection does."""
 
 
 class NotHTTP(aiohttp.ClientError):
     """What came back is not an answer in HTTP."""
+
+
+class Abandoned(aiohttp.ServerDisconnectedError):
+    """A connection that had been used before was dead: not one byte came back, and the request may be sent once more."""
 
 
 class Channel(ResponseHandler):
@@ -251,7 +256,7 @@ class Answer:
         if self.status and exc is None and _UNTIL_CLOSED.isdisjoint(self.headers):
             self.over = True
             self._ended()
-        elif self.status:
+        elif self.status or self._held:
             self._fail(aiohttp.ClientPayloadError("the answer was cut short"))
         elif isinstance(exc, OSError):
             self._fail(aiohttp.ClientOSError(*exc.args))
@@ -383,7 +388,8 @@ class Line:
         body included unless it is told `at_leisure`. `fresh`: not on a connection that was used before.
 
         Raises:
-            aiohttp.ClientError, OSError, TimeoutError: by what it failed.
+            Abandoned: on a connection that was used before, which turned out to be dead.
+            aiohttp.ClientError, OSError, TimeoutError: by what else it failed.
             ValueError: a header cannot be sent.
         """
         head = self._head(path, {**extra, "connection": "close"} if fresh else extra, len(body))
@@ -395,6 +401,7 @@ class Line:
             limits = aiohttp.ClientTimeout(total=None, connect=within)
         connection = await self._connection(limits, fresh=fresh)
         channel: Channel = connection.protocol  # type: ignore[assignment]  # `channelled` makes no other
+        reused = channel.used
         answer = Answer(connection, channel, self)
         try:
             if within < inf:
@@ -402,8 +409,10 @@ class Line:
             answer.begin(head, body)
             while not answer.status:
                 await answer.news()
-        except BaseException:
+        except BaseException as exc:
             answer.close()
+            if reused and isinstance(exc, _DEAD):
+                raise Abandoned from exc
             raise
         return answer
 
@@ -428,7 +437,7 @@ class Line:
         while self._kept and not fresh:
             found = self._kept.pop()[1]
             channel: Channel = found.protocol  # type: ignore[assignment]
-            if channel.transport is not None and not channel.should_close:
+            if channel.is_connected() and not channel.should_close:
                 return found
             found.close()
         while True:

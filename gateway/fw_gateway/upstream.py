@@ -21,8 +21,8 @@ from fw_policies.model import Target
 CONNECT = 3.0
 """Seconds to a connection, waiting for a free one included."""
 
-KEEP_ALIVE = 3.0
-"""Seconds an idle connection is kept: less than the shortest of the servers behind it (uvicorn: 5 s)."""
+KEEP_ALIVE = 2.0
+"""Seconds an idle connection is kept by the pool, after the one by its line: less than the shortest of the servers behind it (uvicorn: 5 s)."""
 
 RENEW = 14.0
 """Seconds for which an address that was looked up is used for new connections, and a connection to it for new requests: a record that
@@ -47,10 +47,8 @@ class Refused(OSError):
     """A connection to a host that the operator did not configure."""
 
 
-class _Counted(aiohttp.TCPConnector):
-    """Counts the connections it begins: a request during which none began went out on a kept one. None is kept for longer than `age`."""
-
-    begun = 0
+class _Aging(aiohttp.TCPConnector):
+    """No connection is kept for longer than `age`."""
 
     def __init__(self, *, age: float | None, **options: Any) -> None:
         """`age`: seconds; a connection that is always busy would never notice that its server's address has changed. None: it has a fixed one."""
@@ -59,7 +57,6 @@ class _Counted(aiohttp.TCPConnector):
         self._born: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
 
     async def _create_connection(self, *args: Any, **options: Any) -> Any:
-        self.begun += 1
         made = await super()._create_connection(*args, **options)
         self._born[made] = clock.monotonic()
         return made
@@ -115,7 +112,6 @@ class Route:
     base: str
     headers: dict[str, str]
     server: tuple[str, int]
-    counted: "_Counted | None"
     _named: dict[str, Target] = field(default_factory=dict)
 
     def named(self, model: str) -> Target:
@@ -126,10 +122,6 @@ class Route:
                 self._named.clear()
             found = self._named[model] = replace(self.endpoint.target, model=model, upstream_model=model)
         return found
-
-    def opened(self) -> int:
-        """Connections begun so far in this endpoint's pool."""
-        return self.counted.begun if self.counted is not None else 0
 
 
 class Upstreams:
@@ -158,10 +150,8 @@ class Upstreams:
             header = endpoint.row.key_header
             headers[header] = f"Bearer {secret}" if header == "Authorization" else secret
         server = (address.host or "", address.port or 0)
-        connector = _connector(session)
-        line = Line(connector, address, headers, TIMEOUT)
-        counted = connector if isinstance(connector, _Counted) else None
-        found = self._routes[name] = Route(endpoint, session, line, base, headers, server, counted)
+        line = Line(_connector(session), address, headers, TIMEOUT)
+        found = self._routes[name] = Route(endpoint, session, line, base, headers, server)
         return found
 
     def forget(self, endpoint: Endpoint) -> None:
@@ -187,7 +177,7 @@ def connector_to(host: str, guard: Guard, *, renew: float = RENEW) -> aiohttp.TC
         age = None
     except ValueError:
         age = renew
-    return _Counted(age=age, limit=0, keepalive_timeout=KEEP_ALIVE, ttl_dns_cache=max(1, int(renew)), resolver=guard)
+    return _Aging(age=age, limit=0, keepalive_timeout=KEEP_ALIVE, ttl_dns_cache=max(1, int(renew)), resolver=guard)
 
 
 def _connector(session: aiohttp.ClientSession) -> aiohttp.BaseConnector:
@@ -259,13 +249,6 @@ def fault_of(exc: BaseException) -> Fault:
         if isinstance(exc, kind):
             return Fault(error_type, words, exception=type(exc).__name__)
     return Fault("_OTHER", "the upstream failed", exception=type(exc).__name__)
-
-
-def stale(exc: BaseException) -> bool:
-    """Whether a connection died under a request before one byte came back. If it was a kept one, it is safe to send once more."""
-    if isinstance(exc, aiohttp.ClientConnectorError):
-        return False
-    return isinstance(exc, (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError))
 
 
 def retry_after(seconds: str | None, milliseconds: str | None) -> float | None:

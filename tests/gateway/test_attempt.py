@@ -8,7 +8,7 @@ import pytest
 
 from fw_gateway import clock
 from fw_gateway.attempt import retry_after
-from fw_gateway.upstream import EXPECTED, fault_of, stale
+from fw_gateway.upstream import EXPECTED, fault_of
 
 
 @pytest.mark.parametrize(
@@ -60,11 +60,3 @@ def test_every_exception_of_the_network_becomes_a_fault(exc: BaseException, erro
     assert isinstance(exc, EXPECTED)
     fault = fault_of(exc)
     assert (fault.error_type, fault.exception) == (error_type, type(exc).__name__)
-
-
-def test_only_a_connection_that_died_unanswered_is_stale() -> None:
-    """A timeout or a cut answer is not sent again unasked."""
-    assert stale(aiohttp.ServerDisconnectedError())
-    assert stale(ConnectionResetError())
-    assert not stale(TimeoutError())
-    assert not stale(aiohttp.ClientPayloadError())

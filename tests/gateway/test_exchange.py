@@ -10,7 +10,7 @@ import pytest
 from yarl import URL
 
 from fw_gateway import exchange
-from fw_gateway.exchange import LARGE, MAX_HEAD, READ, Line, NotHTTP, channelled, lines
+from fw_gateway.exchange import LARGE, MAX_HEAD, READ, Abandoned, Line, NotHTTP, channelled, lines
 
 TIMEOUT = aiohttp.ClientTimeout(total=None, connect=3)
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -444,3 +444,39 @@ async def test_a_connection_that_nobody_wants_goes_back_to_the_pool(monkeypatch:
         line.close()
         assert await (await last).read() == b"ok"
         assert not pool._acquired
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [(b"", Abandoned), (b"HTTP/1.1 200 O", aiohttp.ClientPayloadError)],
+    ids=["nothing", "half a head"],
+)
+async def test_requests_on_connections_that_were_dead_are_told_from_those_that_were_heard(
+    said: bytes, kind: type[Exception]
+) -> None:
+    """Each of several that die together, whatever the others do; of what had an answer coming nobody knows whether it may be sent again."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
+        await asked(reader)
+        writer.write(OK)
+        await asked(reader)
+        await asyncio.sleep(0.05)
+        writer.write(said)
+
+    async with line_to(serve) as line:
+        for answer in await asyncio.gather(*[line.post("/x", {}, b"{}") for _ in range(4)]):
+            assert await answer.read() == b"ok"
+        found = await asyncio.gather(*[line.post("/x", {}, b"{}") for _ in range(4)], return_exceptions=True)
+        assert [type(one) for one in found] == [kind] * 4
+
+
+async def test_a_new_connection_that_dies_unheard_was_not_abandoned() -> None:
+    """The server may have begun with the request: it is not sent again on that ground."""
+
+    async def serve(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter, _: int) -> None:
+        await asked(reader)
+
+    async with line_to(serve) as line:
+        with pytest.raises(aiohttp.ServerDisconnectedError) as caught:
+            await line.post("/x", {}, b"{}")
+        assert not isinstance(caught.value, Abandoned)

@@ -256,3 +256,17 @@ async def test_a_bug_behind_the_border_costs_its_connection_alone(
     writer.write(asked())
     assert (await answer(reader))[0] == 200
     writer.close()
+
+
+async def test_a_refused_head_request_has_no_body_and_spoils_no_connection(client: Client) -> None:
+    """Load balancers ask so: the length is said, the next answer on the connection begins where it should."""
+    reader, writer = await client.connect()
+    for path, wanted in (("/livez", 405), ("/nope", 404)):
+        writer.write(f"HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        async with asyncio.timeout(5):
+            head = await reader.readuntil(b"\r\n\r\n")
+        assert int(head.split(b" ", 2)[1]) == wanted
+        assert b"content-length: " in head.lower()
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert await answer(reader) == (200, b"ok\n")
+    writer.close()

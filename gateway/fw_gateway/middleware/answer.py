@@ -19,7 +19,7 @@ from fw_gateway.exchange import lines
 JOINED = 2**16
 """Bytes up to which a body is joined to what stands before it; longer ones are not copied."""
 BODILESS = frozenset({204, 205, 304})
-"""Statuses that have no body, beside those of HEAD, which nothing here serves."""
+"""Statuses that have no body, beside those of HEAD, which is refused everywhere."""
 _UNMEASURED = frozenset({204, 304})
 """Of those, the ones that must not, or had better not, say how long it is."""
 _REASONS = {status: words[0] for status, words in RESPONSES.items()}
@@ -43,6 +43,9 @@ class Answer(web.StreamResponse):
         """Some of it has gone out."""
         self.over = False
         """Nothing more is to be sent."""
+
+    def __repr__(self) -> str:
+        return f"<Answer {self._status}>"
 
     @property
     def status(self) -> int:
@@ -70,6 +73,8 @@ class Answer(web.StreamResponse):
             body = self._whole = b""
         if body is not None:
             more += "" if self._status in _UNMEASURED else f"Content-Length: {len(body)}\r\n"
+            if request.method == "HEAD":
+                self._whole = b""
         elif modern:
             self._chunked = True
             more += "Transfer-Encoding: chunked\r\n"

@@ -105,6 +105,13 @@ class Connection(web.RequestHandler):
             cast("Door", self._manager).leave(self)
         super().connection_lost(exc)
         self._payload = None  # it holds its connection
+        lane, self._lane = self._lane, None  # which may not have begun, and then ends nothing by itself
+        if lane is not None:
+            lane.cancel()
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - the name is aiohttp's
+        """Let what is under way end within so many seconds; then it is ended."""
+        await super().shutdown(timeout)
         if self._lane is not None:
             self._lane.cancel()
 
@@ -142,6 +149,7 @@ class Connection(web.RequestHandler):
             waiter.set_result(None)
             return
         messages.popleft()
+        self._payload = None  # it has come whole, and is its call's alone
         self._parser.message_consumed()
         self._request_in_progress = True
         self._lane = self._loop.create_task(self._served(handler, Incoming(message, content, self, self._scheme)))
@@ -156,7 +164,7 @@ class Connection(web.RequestHandler):
                 self._handler_waiter.set_result(None)
             if not kept or self._close:
                 self.force_close()
-        if not self._force_close:
+        if not self._force_close and self.transport is not None and not self.transport.is_closing():
             self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
             if self._keepalive_handle is None:
                 self._keepalive_handle = self._loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
