@@ -374,13 +374,7 @@ class Line:
         self._closed = False
 
     async def post(
-        self,
-        path: str,
-        extra: Mapping[str, str],
-        body: bytes,
-        *,
-        within: float = inf,
-        fresh: bool = False,
+        self, path: str, extra: Mapping[str, str], body: bytes, *, within: float = inf, fresh: bool = False
     ) -> Answer:
         """Send a request; its answer once the head of that is there. Nothing is followed, unpacked or kept.
 
