@@ -113,7 +113,7 @@ async def test_prefixes_stay_where_they_are_cached_and_nobody_waits_longer(
             after = await asyncio.to_thread(counted)
             shares[name] = (after[1] - before[1]) / (after[0] - before[0])
     print(json.dumps({"cached": shares, "slowest": slowest}))
-    assert shares["balanced"] > shares["robin"] + 0.06
+    assert shares["balanced"] > shares["robin"] + 0.1
     assert slowest["balanced"] <= slowest["robin"] * ROOM
 
 
