@@ -95,12 +95,20 @@ def test_a_percentile_is_of_the_newest_answers_however_often_it_is_asked_for(oft
 
 def test_what_an_engine_says_counts_for_two_seconds() -> None:
     """Calls of other gateways are seen, those that wait count twice, a full cache is crowded, a silent engine comes last."""
-    pace = Pace(signals=Signals(at=10, running=4, waiting=3, kv=0.9))
+    pace = Pace(signals=Signals(at=10, running=4, waiting=3, kv=0.9, mine=1))
     assert pace.requests(1, 10) == 10
     assert pace.crowding(10) == pytest.approx(2.5)
     assert pace.requests(1, 10 + FRESH + 0.1) == 1
     assert pace.crowding(10 + FRESH + 0.1) == 1
     assert Pace(signals=Signals(at=10, up=False)).crowding(10) > 10
+
+
+def test_what_an_engine_had_of_this_gateways_calls_is_counted_as_it_is_now() -> None:
+    """Five ran when it was looked at, four of them from here: since then they went, or more came; the fifth is somebody else's."""
+    pace = Pace(signals=Signals(at=10, running=5, mine=4))
+    assert [pace.requests(mine, 11) for mine in (0, 4, 9)] == [1, 5, 10]
+    early = Pace(signals=Signals(at=10, running=1, mine=4))
+    assert early.requests(4, 10) == 4  # some were on their way there
 
 
 @given(st.lists(st.floats(1, 50), min_size=2, max_size=9), st.tuples(st.floats(0, 0.999), st.floats(0, 0.999)))

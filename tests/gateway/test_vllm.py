@@ -92,6 +92,24 @@ async def test_signals_are_kept_fresh_while_there_is_traffic() -> None:
     assert not gone.up
 
 
+@pytest.mark.parametrize(("before", "after"), [(2, 2), (2, 0), (0, 2)])
+async def test_calls_that_come_or_go_during_a_look_are_ones_own(before: int, after: int) -> None:
+    """The most that there were of them is known with the figures."""
+    deployment = Deployment()
+    deployment.busy.enter(time.monotonic())
+
+    class Slow(Server):
+        async def get(self, endpoint: Endpoint, path: str, seconds: float) -> bytes:
+            deployment.busy.count = after
+            asyncio.get_running_loop().call_soon(setattr, deployment.busy, "count", before)
+            return await super().get(endpoint, path, seconds)
+
+    deployment.busy.count = before
+    found = await looked(Slow(FIGURES), deployment, 1)
+    assert found is not None
+    assert found.mine == 2
+
+
 async def test_a_server_without_figures_is_left_alone() -> None:
     """One look; the next one only a minute later. It is not held against it."""
     for answer in (b"", aiohttp.ClientConnectionError(), TimeoutError()):

@@ -39,8 +39,8 @@ class NoFigures(Exception):
     """The server answered something else than figures."""
 
 
-def read(text: bytes, now: float) -> Signals:
-    """The figures among all that `/metrics` says; engines of one server are added up, the fullest cache counts.
+def read(text: bytes, now: float, mine: int = 0) -> Signals:
+    """The figures among all that `/metrics` says; engines of one server are added up, the fullest cache counts. `mine`: own calls there.
 
     Raises:
         NoFigures: these are not vLLM's.
@@ -56,6 +56,7 @@ def read(text: bytes, now: float) -> Signals:
         kv=max(found["kv"], default=0.0),
         hits=sums["hits"],
         queries=sums["queries"],
+        mine=mine,
     )
 
 
@@ -138,13 +139,16 @@ class Poller:
             wait = self._period
             if clock.monotonic() - deployment.busy.last > QUIET:
                 continue
-            deployment.pace.signals, known = await self._look(endpoint, deployment.pace.signals)
+            deployment.pace.signals, known = await self._look(endpoint, deployment)
             wait = self._period if known else QUIET
 
-    async def _look(self, endpoint: Endpoint, before: Signals | None) -> tuple[Signals | None, bool]:
+    async def _look(self, endpoint: Endpoint, deployment: Deployment) -> tuple[Signals | None, bool]:
         """What it says now, and whether it is worth asking again soon. Only one that has given figures before can be missed."""
+        before, mine = deployment.pace.signals, deployment.busy.count
         try:
-            return read(await self._get(endpoint, "/metrics", PATIENCE), clock.monotonic()), True
+            text = await self._get(endpoint, "/metrics", PATIENCE)
+            # Calls that came or went meanwhile may be in the figures: they are not taken for somebody else's.
+            return read(text, clock.monotonic(), max(mine, deployment.busy.count)), True
         except NoFigures as why:
             _log.info("%s gives no figures of its queue: %s", endpoint.target.deployment, why)
             return None, False

@@ -36,6 +36,8 @@ class Signals:
     hits: float = 0.0
     """Tokens found in its prefix cache, of `queries`, since it started."""
     queries: float = 0.0
+    mine: int = 0
+    """This gateway's own calls there when it said so: they are among those that run or wait."""
 
 
 @dataclass(slots=True)
@@ -108,11 +110,14 @@ class Pace:
         return times.ranked()[ceil(share * count) - 1] if count >= SEEN else None
 
     def requests(self, mine: int, now: float) -> float:
-        """Calls it has to do: those of this gateway, or, when its engine said so just now, of everybody; those that wait count twice."""
+        """Calls it has to do: `mine` of this gateway now, and, when its engine said so just now, those of others; those that wait count twice.
+
+        An engine's figure is as old as the look at it, and has this gateway's calls of then in it: a burst that is over since is nobody's load.
+        """
         said = self.signals
         if said is None or now - said.at > FRESH or not said.up:
             return float(mine)
-        return max(float(mine), said.running + 2 * said.waiting)
+        return mine + max(0.0, said.running + said.waiting - said.mine) + said.waiting
 
     def idle(self, now: float) -> bool:
         """Whether its engine said just now that nobody waits there."""
