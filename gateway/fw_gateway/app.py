@@ -299,6 +299,7 @@ def _settled() -> None:
 
 
 async def _serve(config: Config, ready: Callable[[str], None]) -> int:
+    memory.keep_apart()
     gateway = Gateway(config)
     stop, hurry = asyncio.Event(), asyncio.Event()
     main = asyncio.current_task()

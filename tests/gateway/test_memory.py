@@ -96,3 +96,31 @@ async def test_where_there_is_no_glibc_nothing_is_done(monkeypatch: pytest.Monke
         await asyncio.wait_for(memory.keep_small(), 1.0)
     finally:
         memory._libc.cache_clear()
+
+
+GROWN = """
+import ctypes
+import sys
+from fw_gateway import memory
+
+def end():
+    return libc.sbrk(0)
+
+libc = ctypes.CDLL(None)
+libc.sbrk.restype = ctypes.c_void_p
+libc.sbrk.argtypes = [ctypes.c_ssize_t]
+if sys.argv[1] == "apart":
+    assert memory.keep_apart()
+bytes(16 << 20)  # freed at once: glibc keeps blocks up to this size together from now on
+before = end()
+large = bytes(8 << 20)
+print(end() - before)
+"""
+
+
+@glibc
+@pytest.mark.parametrize(("how", "least", "most"), [("apart", 0, 1 << 20), ("left", 8 << 20, 10 << 20)])
+def test_a_large_block_is_no_part_of_the_heap(how: str, least: int, most: int) -> None:
+    """Whatever was freed before; a process that does not ask for it finds such blocks within the heap."""
+    out = subprocess.run([sys.executable, "-c", GROWN, how], capture_output=True, text=True, check=True, timeout=60)
+    assert least <= int(out.stdout) <= most

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fw_policies.estimate import Observation, OutcomeSeen, Statistics, charge, quantise
+from fw_policies.estimate import Observation, OutcomeSeen, Statistics, charge, intervals, quantise
 from fw_policies.estimate.histogram import Histogram
 from fw_policies.estimate.intervals import (
     beta_cdf,
@@ -103,6 +103,17 @@ def test_students_t_has_its_tabled_quantiles() -> None:
     assert t_quantile(0.95, 1) == pytest.approx(6.3138, abs=1e-3)
     assert t_quantile(0.975, 10) == pytest.approx(2.2281, abs=1e-4)
     assert t_quantile(0.025, 10) == -t_quantile(0.975, 10)
+    assert t_quantile(0.975, 400) == pytest.approx(1.9659, abs=1e-4)
+    assert t_quantile(0.025, 401) == -t_quantile(0.975, 401) == pytest.approx(-1.95996, abs=1e-5)
+
+
+def test_quantiles_of_more_and_more_calls_take_no_more_memory() -> None:
+    """Those of many degrees of freedom are remembered as one."""
+    t_quantile(0.9375, 500)
+    before = intervals._t_quantile.cache_info().currsize
+    for degrees in range(501, 600):
+        t_quantile(0.9375, degrees)
+    assert intervals._t_quantile.cache_info().currsize == before
 
 
 @pytest.mark.parametrize("calls", [100_000, 1_000_000, 20_000_000])

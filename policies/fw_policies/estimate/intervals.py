@@ -11,6 +11,8 @@ _TINY = 1e-300
 REMEMBERED = 1024
 """Bounds that are remembered of each kind: those of one world and the last few. A count that has grown never comes back, and each takes 300
 bytes."""
+MANY = 400
+"""Degrees of freedom beyond which Student's t is taken for normal: up to 99.95 % its quantiles differ by less than a part in 130."""
 USUAL = 4.0
 """Times that a share which is to be proven small is expected to be smaller than it may be: a proof is quickest there, and valid anywhere."""
 SHRUNK = 2
@@ -169,12 +171,16 @@ def always_under(n: float, total: float, delta: float) -> float:
     return 1.0 - always_above(n, n - total, delta)
 
 
-@lru_cache(maxsize=4096)
 def t_quantile(p: float, degrees: int) -> float:
-    """Quantile of Student's t, through the incomplete beta function (DLMF 8.17)."""
+    """Quantile of Student's t, through the incomplete beta function (DLMF 8.17); beyond MANY degrees that of the normal distribution."""
+    return _t_quantile(p, min(degrees, MANY + 1))  # as calls add up, a number of them is never asked for again
+
+
+@lru_cache(maxsize=4096)
+def _t_quantile(p: float, degrees: int) -> float:
     if p < 0.5:
-        return -t_quantile(1 - p, degrees)
-    if degrees > 400:
+        return -_t_quantile(1 - p, degrees)
+    if degrees > MANY:
         return NormalDist().inv_cdf(p)
     x = beta_quantile(2 * (1 - p), degrees / 2, 0.5)
     return math.sqrt(degrees * (1 - x) / x) if x > 0 else math.inf
