@@ -22,7 +22,8 @@ APART = 1 << 20
 So JSON of 87 kB or more is read: a call with 100 kB takes 0.1 ms longer, with 200 kB 0.2, with 1 MB 0.6."""
 TOP = 8 << 20
 """Bytes that may be free at the heap's end: with APART fixed, glibc would give back and take again 128 kB with each body. With twice as many, a
-body of 20 MB would take half its size more; with half as many, a request of 500 kB would take a fifth longer; one of 3 MB takes a third longer as it is."""
+body of 20 MB would take half its size more; with half as many, a request of 500 kB would take a fifth longer.
+One of 3 MB takes a third longer as it is."""
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of malloc.h
 _log = logging.getLogger("fw.gateway")
 
