@@ -113,14 +113,24 @@ if sys.argv[1] == "apart":
     assert memory.keep_apart()
 bytes(16 << 20)  # freed at once: glibc keeps blocks up to this size together from now on
 before = end()
-large = bytes(8 << 20)
+size = int(sys.argv[2])
+kept = [bytes(size) for _ in range((8 << 20) // size)]
 print(end() - before)
 """
 
 
 @glibc
-@pytest.mark.parametrize(("how", "least", "most"), [("apart", 0, 1 << 20), ("left", 8 << 20, 10 << 20)])
-def test_a_large_block_is_no_part_of_the_heap(how: str, least: int, most: int) -> None:
-    """Whatever was freed before; a process that does not ask for it finds such blocks within the heap."""
-    out = subprocess.run([sys.executable, "-c", GROWN, how], capture_output=True, text=True, check=True, timeout=60)
+@pytest.mark.parametrize(
+    ("how", "size", "least", "most"),
+    [
+        ("apart", 8 << 20, 0, 1 << 20),
+        ("apart", memory.APART, 0, 1 << 20),
+        ("apart", memory.APART // 2, 7 << 20, 10 << 20),
+        ("left", 8 << 20, 7 << 20, 10 << 20),
+    ],
+)
+def test_a_large_block_is_no_part_of_the_heap(how: str, size: int, least: int, most: int) -> None:
+    """8 MiB in such blocks, whatever was freed before; smaller ones are within it, and all are in a process that does not ask for this."""
+    command = [sys.executable, "-c", GROWN, how, str(size)]
+    out = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert least <= int(out.stdout) <= most
