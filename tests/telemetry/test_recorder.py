@@ -19,6 +19,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_s
 
 from fw_gateway.ledger import SqliteLedger
 from fw_gateway.telemetry import Recorder, otel, reader
+from fw_gateway.turns import Rest
 from fw_gateway.values import Record, Trace
 from tests.telemetry import samples
 from tests.telemetry.test_metrics import value
@@ -29,15 +30,20 @@ class Kept:
 
     def __init__(self, *, broken: bool = False, gate: threading.Event | None = None) -> None:
         self.records: list[Record] = []
+        self.rests: list[object] = []
+        """What resting gave, once for each group; None: they were to be kept without a rest."""
+        self.written = threading.Event()
         self._broken = broken
         self._gate = gate
 
-    def write(self, records: Sequence[Record]) -> None:
+    def write(self, records: Sequence[Record], rest: Rest | None = None) -> None:
         if self._gate is not None:
             self._gate.wait(30)
         if self._broken:
             raise RuntimeError("a bug")
         self.records.extend(records)
+        self.rests.append(rest and rest())
+        self.written.set()
 
 
 def test_a_record_reaches_file_and_ledger(tmp_path: Path) -> None:
@@ -65,6 +71,33 @@ def test_stopping_writes_what_is_waiting(tmp_path: Path) -> None:
     assert len(ledger.records) == 500
     assert len(reader.read(tmp_path / "traces.jsonl")) == 1500
     assert recorder.stop()  # twice is once
+
+
+def test_work_is_spread_over_time_until_somebody_waits_for_it(tmp_path: Path) -> None:
+    """Between two turns the thread rests; who flushes, or stops, does not wait for rests, and the next records are spread again."""
+    ledger = Kept()
+    recorder = Recorder(samples.config(str(tmp_path)), ledger, environ={})
+    recorder.start()
+    for flushed in (False, True, False):
+        ledger.written.clear()
+        recorder.put(samples.plain())
+        assert recorder.flush() if flushed else ledger.written.wait(10)
+    rested = [False, True, False]  # whether it was told to hurry
+    assert ledger.rests == rested
+    recorder.put(samples.plain())
+    assert recorder.stop()
+    assert ledger.rests == [*rested, True]
+
+
+def test_a_loop_that_is_never_idle_is_not_interrupted_more_than_need_be(tmp_path: Path) -> None:
+    """Four hundred records that wait are worked off at once, and what came to wait meanwhile with them."""
+    ledger = Kept()
+    recorder = Recorder(samples.config(str(tmp_path)), ledger, environ={})
+    for _ in range(400):
+        recorder.put(samples.plain())
+    recorder.start()
+    assert recorder.stop(30)
+    assert ledger.rests == [None, None]
 
 
 def test_many_records_are_a_few_lines(tmp_path: Path) -> None:

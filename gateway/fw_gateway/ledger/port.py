@@ -6,6 +6,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from fw_gateway.ledger.purses import Entry
 from fw_gateway.ledger.rows import GUESSED
+from fw_gateway.turns import Rest
 from fw_gateway.values import Record
 from fw_policies.model import Plan
 
@@ -109,8 +110,8 @@ class Ledger(Protocol):
         """Rows that could not be written since the start."""
         ...
 
-    def write(self, records: Sequence[Record]) -> None:
-        """Keep one row per record, all in one transaction."""
+    def write(self, records: Sequence[Record], rest: Rest | None = None) -> None:
+        """Keep one row per record, all in one transaction; with a `rest` between two turns of making them, or at once."""
         ...
 
     def decision(self, decision_id: str) -> Decision | None:
