@@ -20,6 +20,7 @@ import orjson
 from fw_gateway import clock
 from fw_gateway.lasting import Lasting
 from fw_gateway.ledger import history, plans, purses, rows, schema, walks
+from fw_gateway.ledger.checkpoints import Checkpoints
 from fw_gateway.ledger.port import Decision, LedgerError, Report, Served, Stored, Trust
 from fw_gateway.ledger.purses import Entry
 from fw_gateway.turns import Rest, breathe, turns
@@ -55,6 +56,7 @@ class SqliteLedger:
         self._texts = texts
         self._lost = 0
         self._complained = False
+        self._checkpoints = Checkpoints(self._connect)
         self._new: list[tuple[Any, ...]] = []
         """Rows of plans that are not in the file yet."""
         self._digests = Lasting(self._packed)
@@ -72,6 +74,7 @@ class SqliteLedger:
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=NORMAL")
             schema.migrate(self._connection)
+            self._connection.execute("PRAGMA wal_autocheckpoint=0")
         except (sqlite3.Error, ValueError) as fault:
             self._connection.close()
             raise LedgerError(
@@ -96,7 +99,7 @@ class SqliteLedger:
 
     def _keep(self, calls: Sequence[tuple[Any, ...]], rest: Rest | None) -> None:
         try:
-            with self._lock, _transaction(self._connection) as connection:
+            with self._writing() as connection:
                 connection.executemany(rows.INSERT_PLAN, self._new)
                 for some in turns(calls, _TURN, rest):
                     connection.executemany(rows.INSERT_CALL, some)
@@ -159,7 +162,7 @@ class SqliteLedger:
         told = (report.source, report.version, report.key)
         names: list[str] = []
         try:
-            with self._lock, _transaction(self._connection) as connection:
+            with self._writing() as connection:
                 for name, value in report.outcomes.items():
                     cursor = connection.execute(
                         "INSERT OR IGNORE INTO outcomes (at_ns, scope, scope_id, step, agent, name, value, source, version, key)"
@@ -188,7 +191,7 @@ class SqliteLedger:
             LedgerError: it could not be written.
         """
         try:
-            with self._lock, _transaction(self._connection) as connection:
+            with self._writing() as connection:
                 statistics = update(self._unpacked(connection.execute(_SNAPSHOT).fetchone()))
                 body = zlib.compress(orjson.dumps(statistics), 1)
                 connection.execute(
@@ -222,28 +225,38 @@ class SqliteLedger:
             LedgerError: it could not be written.
         """
         try:
-            with self._lock:
-                self._connection.execute("PRAGMA synchronous=FULL")
-                try:
-                    with _transaction(self._connection) as connection:
-                        purses.add(connection, returned)
-                        before = purses.spent(connection, wanted.purse, wanted.day)
-                        fits = before + wanted.amount <= ceiling
-                        if fits:
-                            purses.add(connection, [wanted])
-                finally:
-                    self._connection.execute("PRAGMA synchronous=NORMAL")
+            with self._writing(durably=True) as connection:
+                purses.add(connection, returned)
+                before = purses.spent(connection, wanted.purse, wanted.day)
+                fits = before + wanted.amount <= ceiling
+                if fits:
+                    purses.add(connection, [wanted])
         except sqlite3.Error as fault:
             raise LedgerError(f"Nothing could be reserved in {self.path}: {fault}.") from fault
         return fits, before + wanted.amount if fits else before
 
     def close(self) -> None:
         """Let go of the file."""
+        self._checkpoints.close()
         with self._lock:
             self._connection.close()
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
+
+    @contextmanager
+    def _writing(self, *, durably: bool = False) -> Iterator[sqlite3.Connection]:
+        """One transaction; `durably`: it is on the disk at the end."""
+        with self._lock:
+            if durably:
+                self._connection.execute("PRAGMA synchronous=FULL")
+            try:
+                with _transaction(self._connection) as connection:
+                    yield connection
+            finally:
+                if durably:
+                    self._connection.execute("PRAGMA synchronous=NORMAL")
+            self._checkpoints.due()
 
     @contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:

@@ -64,19 +64,23 @@ async def short(bench: Bench) -> Finding:
 async def soak(bench: Bench) -> Finding:
     """Thirty minutes of mixed faults: memory grows by at most 1 % in 10 minutes.
 
-    The line is laid through what was seen under the load alone: at rest, before and after it, memory is another.
+    The line is laid through what was seen under the load alone: at rest, before and after it, memory is another. Each point is the mean of half a
+    minute: what is freed and not given back yet, for seconds, is no growth.
     """
     minutes = float(bench.shared.get("minutes", 0))
     if not minutes:
         return absent("takes half an hour: `python -m tests.faults.suite soak --minutes 30`")
     await mixed(bench, 60.0)
     fds, base = await settled(bench)
-    samples: list[tuple[float, int]] = []
+    samples: list[tuple[float, float]] = []
     count = 0
     began = time.monotonic()
     while time.monotonic() - began < minutes * 60:
+        seen: list[int] = []
+        look = asyncio.create_task(_look(bench, seen))
         count += await mixed(bench, 30.0)
-        samples.append((time.monotonic() - began, bench.rss()))
+        look.cancel()
+        samples.append((time.monotonic() - began, sum(seen) / len(seen)))
         print(f"{samples[-1][0] / 60:5.1f} min  {count:7} requests  {samples[-1][1] / 2**20:.2f} MiB", flush=True)
     after, last = await settled(bench, fds + 2)
     slope = slope_of(samples) * 600 / base
@@ -87,7 +91,14 @@ async def soak(bench: Bench) -> Finding:
     )
 
 
-def slope_of(samples: list[tuple[float, int]]) -> float:
+async def _look(bench: Bench, seen: list[int]) -> None:
+    """Resident bytes, once a second."""
+    while True:
+        seen.append(bench.rss())
+        await asyncio.sleep(1.0)
+
+
+def slope_of(samples: list[tuple[float, float]]) -> float:
     """Bytes a second, by least squares."""
     n = len(samples)
     mean_t, mean_m = sum(t for t, _ in samples) / n, sum(m for _, m in samples) / n
