@@ -340,3 +340,13 @@ def test_an_event_without_an_end_is_refused_at_a_limit() -> None:
         frames.feed(b"x" * 2**20)
     with pytest.raises(form.Unreadable, match="larger"):
         frames.feed(b"x")
+
+
+@pytest.mark.parametrize("kind", [[], {}, 7])
+def test_a_source_whose_type_is_no_text_is_refused_by_name(kind: object) -> None:
+    """A list could not even be looked for among those that are known."""
+    content = [{"type": "image", "source": {"type": kind}}]
+    body = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": content}]}
+    with pytest.raises(form.Unreadable) as refused:
+        messages.read_request(body)
+    assert refused.value.param == "messages[0].content[0].source.type"

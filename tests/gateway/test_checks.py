@@ -56,6 +56,8 @@ def calls(name: str, arguments: str) -> dict[str, Any]:
         ("tool_arguments", calls("refund", "[]"), {"tools": [TOOL]}, "no JSON object"),
         ("tool_arguments", calls("reward", "{}"), {"tools": [TOOL]}, "not offered"),
         ("tool_arguments", says("no call"), {"tools": [TOOL]}, None),
+        ("tool_arguments", {"tool_calls": [{"function": {"name": []}}]}, {"tools": [TOOL]}, "not offered"),
+        ("tool_arguments", {"tool_calls": [{"type": []}]}, {"tools": [{"function": {"name": {}}}, TOOL]}, None),
         ("patch_applies", says(""), {}, None),
     ],
 )

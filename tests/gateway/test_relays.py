@@ -79,6 +79,15 @@ def test_a_call_of_a_function_is_content() -> None:
     assert watcher.feed(named("response.output_item.added", output_index=0, item={"type": "function_call"}))
 
 
+@pytest.mark.parametrize("kind", [[], {}, 7, None])
+def test_a_type_may_be_anything(kind: object) -> None:
+    """What is no text cannot be looked for; it is something unknown, and so it is content."""
+    watcher: Watcher = MessagesWatcher()
+    assert watcher.feed(named("content_block_start", index=0, content_block={"type": kind}))
+    watcher = ResponsesWatcher()
+    assert watcher.feed(named("response.output_item.added", output_index=0, item={"type": kind}))
+
+
 def test_pings_are_relayed_and_are_no_progress() -> None:
     """They keep the connection open, not the call."""
     watcher = MessagesWatcher()

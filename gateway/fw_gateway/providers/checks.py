@@ -72,17 +72,17 @@ def _tool_arguments(message: Message, fields: Fields, argument: str) -> str:
     known = {}
     for tool in tools if isinstance(tools, list) else ():
         function = tool.get("function") if isinstance(tool, dict) else None
-        if isinstance(function, dict):
+        if isinstance(function, dict) and isinstance(function.get("name"), str):
             known[function.get("name")] = function.get("parameters")
     calls = message.get("tool_calls")
     for number, call in enumerate(calls if isinstance(calls, list) else (), 1):
         function = call.get("function") if isinstance(call, Mapping) else None
         if not isinstance(function, Mapping):
-            if isinstance(call, Mapping) and call.get("type") not in {None, "function"}:
+            if isinstance(call, Mapping) and call.get("type") is not None and call["type"] != "function":
                 continue  # a custom tool takes any text
             return f"call {number} names no function"
         name = function.get("name")
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             return f"call {number} names a tool that was not offered"
         why = _misfit_text(known[name], function.get("arguments"))
         if why:

@@ -62,16 +62,17 @@ def _read_media(found: Any, kind: str, members: Members) -> Image | File | Opaqu
     source = members.inner("source")
     if source is None:
         raise members.refuse("source", "is missing")
-    if source.look("type") not in _KINDS[kind]:
+    told = source.text("type")  # a text, or it is refused: a list could not even be looked for
+    if told not in _KINDS[kind]:
         return Opaque(NAME, found, members.at)
-    match source.need("type"):
+    match told:
         case "base64" | "text":
             said = {"data": source.need("data"), "media": source.need("media_type")}
         case "url":
             said = {"url": source.need("url")}
         case _:
             said = {"file": source.need("file_id")}
-    if kind == "document" and (said.get("media") == PLAIN) != (found["source"]["type"] == "text"):
+    if kind == "document" and (said.get("media") == PLAIN) != (told == "text"):
         return Opaque(NAME, found, members.at)
     members.settle("source", source)
     if kind == "image":

@@ -123,7 +123,7 @@ class MessagesWatcher(Watcher):
                 return False
             case "content_block_start":
                 block = found.get("content_block")
-                self.started |= isinstance(block, dict) and block.get("type") not in {"text", "thinking"}
+                self.started |= isinstance(block, dict) and text(block.get("type")) not in {"text", "thinking"}
             case "content_block_delta":
                 delta = found.get("delta")
                 self.started |= isinstance(delta, dict) and any(v for k, v in delta.items() if k != "type")

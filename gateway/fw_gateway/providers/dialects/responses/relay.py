@@ -108,7 +108,7 @@ class ResponsesWatcher(Watcher):
             self._reasons = _reason(response) if isinstance(response, dict) else ()
             return False
         item = found.get("item")
-        called = isinstance(item, dict) and item.get("type") not in _MESSAGE
+        called = isinstance(item, dict) and text(item.get("type")) not in _MESSAGE
         if called or (kind.endswith(".delta") and found.get("delta")):
             self.started = True
         return True
