@@ -95,6 +95,26 @@ def test_a_disk_that_fails_is_asked_again(caplog: pytest.LogCaptureFixture) -> N
     assert "disk I/O error" in caplog.text
 
 
+def test_a_file_that_cannot_be_opened_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody else moves the log, so a thread that gave up would let it grow for ever."""
+    slow, tries = Slow(), iter([sqlite3.OperationalError("unable to open"), None])
+
+    def connect() -> Any:
+        if fault := next(tries):
+            raise fault
+        return slow
+
+    checkpoints = Checkpoints(connect, every=0.01)
+    end = time.monotonic() + 10
+    while not slow.asked.wait(0.02) and time.monotonic() < end:
+        checkpoints.due()
+    slow.go.set()
+    checkpoints.close()
+    assert slow.asked.is_set()
+    assert slow.closed
+    assert "unable to open" in caplog.text
+
+
 def test_who_writes_nothing_has_no_thread() -> None:
     """A command that reads starts none, and none is started after the end."""
     before = threading.active_count()

@@ -4,6 +4,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack, closing, suppress
 
 EVERY = 2.0
 """Seconds between two times, at least: at 3,000 calls a second the log takes 4 MiB in them. What is in it is read as fast as the file."""
@@ -24,8 +25,10 @@ class Checkpoints:
         """Something was written. For one thread at a time."""
         self._written.set()
         if self._thread is None and not self._over.is_set():
-            self._thread = threading.Thread(target=self._run, name="fw-ledger", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="fw-ledger", daemon=True)
+            with suppress(RuntimeError):  # the interpreter ends: the last connection that closes moves what is left
+                thread.start()
+                self._thread = thread
 
     def close(self) -> None:
         """No more of them; the one that is under way is waited for. The last connection that closes moves what is left."""
@@ -35,24 +38,16 @@ class Checkpoints:
             self._thread.join(self._every)
 
     def _run(self) -> None:
-        try:
-            connection = self._connect()
-        except sqlite3.Error as fault:  # whoever writes is told better
-            _log.warning("the write-ahead log of the ledger is not moved to its file: %s", fault)
-            return
-        try:
+        with ExitStack() as stack:
+            connection: sqlite3.Connection | None = None
             while not self._over.wait(self._every):
                 self._written.wait()
                 self._written.clear()
-                self._move(connection)
-        finally:
-            connection.close()
-
-    def _move(self, connection: sqlite3.Connection) -> None:
-        try:
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        except sqlite3.Error as fault:
-            _log.warning("the write-ahead log of the ledger is moved to its file later: %s", fault)
+                try:
+                    connection = connection or stack.enter_context(closing(self._connect()))
+                    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                except sqlite3.Error as fault:
+                    _log.warning("the write-ahead log of the ledger is moved to its file later: %s", fault)
 
 
 __all__ = ["Checkpoints"]

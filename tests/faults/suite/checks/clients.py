@@ -127,7 +127,7 @@ async def vercel(bench: Bench) -> Finding:
         return judged(False, "the SDK raised", complaint.decode()[-500:])
     found: Any = json.loads(told)
     good = [found[name].get(kind, [""])[0] == TEXT for name in protocols for kind in ("text", "stream")]
-    return judged(all(good), f"{sum(good)} of {len(good)}", f"{found}")
+    return judged(bool(good) and all(good), f"{sum(good)} of {len(good)}", f"{found}")
 
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
